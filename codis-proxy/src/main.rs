@@ -1,0 +1,3 @@
+//! RESP proxy that follows the store of a Codis product.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Live dashboard of a Codis product.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Command line for Codis products.
+
+fn main() {}

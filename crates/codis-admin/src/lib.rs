@@ -1,0 +1,1 @@
+//! The HTTP shapes of a proxy's admin pages and the client that reads them.

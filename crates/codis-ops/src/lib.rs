@@ -1,0 +1,1 @@
+//! Carries decisions out: observe, permit, apply, move, play.

@@ -1,0 +1,1 @@
+//! RESP framing over bytes, limits, the command table and key positions. No IO.

@@ -1,0 +1,3 @@
+//! The developer's one door: demo, test, bench, tidy.
+
+fn main() {}
