@@ -1,0 +1,86 @@
+//! Parts that a machine may lack: a reported skip, or a failure where they are required.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::zookeeper;
+
+/// Leaves the test early, with a line on stderr, where one of the named parts is missing.
+///
+/// Names: `redis`, `zookeeper`, `tmux`, `haproxy`, `nutcracker`, `root`.
+#[macro_export]
+macro_rules! need {
+    ($($part:expr),+ $(,)?) => {
+        $(if !$crate::require($part) {
+            return;
+        })+
+    };
+}
+
+/// Whether the part is there. If not, the skip is reported on stderr.
+///
+/// # Panics
+/// When the part is missing and `CODIS_TEST_REQUIRE` is `all` or lists it, and for an unknown name.
+#[track_caller]
+#[must_use]
+pub fn require(part: &str) -> bool {
+    let (there, package) = match part {
+        "redis" => (program("redis-server").is_some(), "redis-server"),
+        "zookeeper" => (zookeeper::is_installed(), "zookeeper, default-jre-headless"),
+        "tmux" => (program("tmux").is_some(), "tmux"),
+        "haproxy" => (program("haproxy").is_some(), "haproxy"),
+        "nutcracker" => (program("nutcracker").is_some(), "nutcracker"),
+        "root" => (rustix::process::geteuid().is_root(), "run as root"),
+        other => panic!("codis-testkit does not know a part `{other}`"),
+    };
+    if there {
+        return true;
+    }
+    let required = std::env::var("CODIS_TEST_REQUIRE").unwrap_or_default();
+    if is_required(&required, part) {
+        panic!("{part} is missing ({package}) and CODIS_TEST_REQUIRE={required}; next: cargo xtask setup");
+    }
+    let test = std::thread::current().name().unwrap_or("?").to_owned();
+    // Past the harness, which shows nothing of a test that passes.
+    let _ =
+        writeln!(std::io::stderr(), "SKIPPED {test}: {part} is missing ({package}); next: cargo xtask setup");
+    false
+}
+
+fn is_required(list: &str, part: &str) -> bool {
+    list.split(',').map(str::trim).any(|item| item == "all" || item == part)
+}
+
+/// Finds a program on `PATH` or in the system directories that a user's `PATH` often lacks.
+#[must_use]
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from))
+        .map(|dir| dir.join(name))
+        .find(|file| is_executable(file))
+}
+
+fn is_executable(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_or_all_requires() {
+        assert!(is_required("all", "redis"));
+        assert!(is_required("zookeeper, redis", "redis"));
+        assert!(!is_required("zookeeper", "redis"));
+        assert!(!is_required("", "redis"));
+    }
+
+    #[test]
+    fn programs_are_found_by_name() {
+        assert!(program("sh").is_some());
+        assert!(program("no-such-program-here").is_none());
+    }
+}

@@ -1,0 +1,138 @@
+//! A blocking Redis client of a few lines: readiness checks, raw bytes, answers as they are.
+//!
+//! Tests use it where a full client would hide what they look at: error replies, closed connections,
+//! garbage on the wire.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// A RESP2 reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// `+text`
+    Status(String),
+    /// `-text`
+    Error(String),
+    /// `:number`
+    Int(i64),
+    /// `$bytes`, `None` for the null bulk string.
+    Bulk(Option<Vec<u8>>),
+    /// `*items`, `None` for the null array.
+    Array(Option<Vec<Reply>>),
+}
+
+impl Reply {
+    /// The reply as text: a status, an error, a number or a bulk string; empty for nulls and arrays.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Status(text) | Self::Error(text) => text.clone(),
+            Self::Int(number) => number.to_string(),
+            Self::Bulk(Some(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+            Self::Bulk(None) | Self::Array(_) => String::new(),
+        }
+    }
+
+    /// Whether it is an error reply.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        matches!(self, Self::Error(_))
+    }
+}
+
+/// One connection; every read and write gives up after the time-out it was opened with.
+#[derive(Debug)]
+pub struct RespClient {
+    stream: BufReader<TcpStream>,
+}
+
+impl RespClient {
+    /// Connects to `127.0.0.1:PORT`.
+    ///
+    /// # Errors
+    /// As for [`TcpStream::connect_timeout`].
+    pub fn connect(port: u16, timeout: Duration) -> io::Result<Self> {
+        let addr = SocketAddr::from(([127, 0, 0, 1], port));
+        let stream = TcpStream::connect_timeout(&addr, timeout)?;
+        stream.set_read_timeout(Some(timeout))?;
+        stream.set_write_timeout(Some(timeout))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// Sends one command and reads its reply.
+    ///
+    /// # Errors
+    /// When the connection breaks, times out, or the reply is not RESP2.
+    pub fn call<A: AsRef<[u8]>>(&mut self, args: &[A]) -> io::Result<Reply> {
+        let mut request = format!("*{}\r\n", args.len()).into_bytes();
+        for arg in args {
+            let arg = arg.as_ref();
+            request.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+            request.extend_from_slice(arg);
+            request.extend_from_slice(b"\r\n");
+        }
+        self.send(&request)?;
+        self.read()
+    }
+
+    /// Sends bytes as they are.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
+    /// Reads one reply.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the peer has closed; `InvalidData` when it does not speak RESP2.
+    pub fn read(&mut self) -> io::Result<Reply> {
+        let line = self.line()?;
+        let (kind, rest) = line.split_at_checked(1).ok_or_else(|| invalid(&line))?;
+        match kind {
+            "+" => Ok(Reply::Status(rest.to_owned())),
+            "-" => Ok(Reply::Error(rest.to_owned())),
+            ":" => rest.parse().map(Reply::Int).map_err(|_| invalid(&line)),
+            "$" => match length(&line)? {
+                None => Ok(Reply::Bulk(None)),
+                Some(len) => {
+                    let mut bytes = vec![0; len + 2];
+                    self.stream.read_exact(&mut bytes)?;
+                    bytes.truncate(len);
+                    Ok(Reply::Bulk(Some(bytes)))
+                }
+            },
+            "*" => match length(&line)? {
+                None => Ok(Reply::Array(None)),
+                Some(len) => {
+                    (0..len).map(|_| self.read()).collect::<io::Result<_>>().map(|v| Reply::Array(Some(v)))
+                }
+            },
+            _ => Err(invalid(&line)),
+        }
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line)?;
+        if !line.ends_with('\n') {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(line.trim_end().to_owned())
+    }
+}
+
+fn length(line: &str) -> io::Result<Option<usize>> {
+    match line[1..].parse::<i64>() {
+        Ok(-1) => Ok(None),
+        Ok(n) => usize::try_from(n).map(Some).map_err(|_| invalid(line)),
+        Err(_) => Err(invalid(line)),
+    }
+}
+
+fn invalid(line: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("not a RESP2 reply: {line:?}"))
+}
