@@ -1,0 +1,104 @@
+//! What a proxy is told at start: modes, addresses and limits, each with its unit and default.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use codis_core::{ProductName, ProxyId};
+
+/// Everything the proxy is told at start.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// Where clients connect, `host:port`.
+    pub(crate) listen: String,
+    /// Where the admin pages are served, `host:port`.
+    pub(crate) admin: String,
+    /// Threads that serve clients.
+    pub(crate) workers: usize,
+    /// Where the routes come from.
+    pub(crate) mode: Mode,
+    /// Bounds of the data path.
+    pub(crate) limits: Limits,
+}
+
+/// Where the routes come from.
+#[derive(Debug, Clone)]
+pub(crate) enum Mode {
+    /// A fixed slot map in a file.
+    Static(PathBuf),
+    /// The store of a product.
+    Follow(FollowConfig),
+}
+
+/// What following a store needs to know.
+#[derive(Debug, Clone)]
+pub(crate) struct FollowConfig {
+    /// Address of the store, `zk://HOST:PORT,...[/CHROOT]` or `local:PATH`.
+    pub(crate) store: String,
+    /// The product.
+    pub(crate) product: ProductName,
+    /// This proxy's id in the product.
+    pub(crate) id: ProxyId,
+}
+
+/// Password that clients give and that servers are given; never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(Arc<str>);
+
+impl Secret {
+    /// Wraps a password.
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The password itself, for AUTH only.
+    pub(crate) fn reveal(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What the hand-over of keys needs to know; the rest of its bounds are its own.
+#[derive(Debug, Clone)]
+pub(crate) struct MoveLimits {
+    /// Password for the servers.
+    pub(crate) password: Option<Secret>,
+    /// Time allowed for opening a connection to a server.
+    pub(crate) connect_timeout: Duration,
+}
+
+/// Bounds of the data path. Each says what happens when it is reached.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    /// Asked of clients and given to servers; `None`: neither.
+    pub(crate) password: Option<Secret>,
+    /// Connected clients of the whole process (10000). One more is told so and closed.
+    pub(crate) max_clients: usize,
+    /// Requests of one client that wait for a reply (1024). Its socket is not read meanwhile.
+    pub(crate) max_pipeline: usize,
+    /// Bytes of one request (536 MiB). A longer one is a protocol error.
+    pub(crate) max_request: usize,
+    /// Bytes of one argument (512 MiB). A longer one is a protocol error.
+    pub(crate) max_bulk: usize,
+    /// Bytes of replies a client has not taken (1 MiB) above which its socket is not read.
+    pub(crate) client_pause: usize,
+    /// Bytes of replies a client has not taken (1 GiB) above which it is disconnected.
+    pub(crate) client_output: usize,
+    /// Bytes queued for one server by one worker (64 MiB) above which clients are not read.
+    pub(crate) backend_pause: usize,
+    /// Idle time after which a client is disconnected; 0 = never (1800 s).
+    pub(crate) idle_timeout: Duration,
+    /// Time allowed for opening a connection to a server (1 s).
+    pub(crate) connect_timeout: Duration,
+    /// Time a server may take for a reply (30 s); then its connection is given up.
+    pub(crate) backend_timeout: Duration,
+    /// Clients of one worker that may wait for a slot that is switching (10000); more get TRYAGAIN.
+    pub(crate) max_parked: usize,
+    /// Time a request may wait for a slot that is switching (5 s); then TRYAGAIN.
+    pub(crate) park_timeout: Duration,
+    /// Time allowed at a stop for what is in flight (5 s).
+    pub(crate) stop_grace: Duration,
+}

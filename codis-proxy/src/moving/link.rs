@@ -1,0 +1,220 @@
+//! One connection to a server, used by one hand-over at a time.
+//!
+//! It knows its client id and the server's run id from the start, so that it can be killed on the
+//! server when an answer does not come: a command left in the queue of a slow server would run
+//! after the key has gone elsewhere.
+
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use codis_core::Addr;
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout_at;
+
+use super::Settings;
+use super::reply::{Commands, Reply, take};
+
+/// A connection that has been idle for longer is asked for a sign of life before it is used.
+const FRESH: Duration = Duration::from_secs(1);
+/// Buffers grown beyond this by a large value are given back.
+const KEPT_BUFFER: usize = 256 * 1024;
+
+/// Why a server did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LinkError {
+    /// No connection, or it broke.
+    #[error("{addr}: {what}")]
+    Broken {
+        /// Which server.
+        addr: Addr,
+        /// What happened.
+        what: String,
+    },
+    /// No answer in time.
+    #[error("{addr}: no answer within {after:?}")]
+    TimedOut {
+        /// Which server.
+        addr: Addr,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// It answered something that a hand-over cannot go on with.
+    #[error("{addr}: {command} was answered with {reply}")]
+    Answer {
+        /// Which server.
+        addr: Addr,
+        /// The command.
+        command: &'static str,
+        /// Its reply.
+        reply: String,
+    },
+}
+
+/// What identifies a connection on its server, also after we have lost it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Handle {
+    /// The server's `CLIENT ID` for it.
+    pub(crate) client: i64,
+    /// The process that gave the id. Another process has other clients under the same numbers.
+    pub(crate) run_id: String,
+}
+
+/// An open, named connection whose replies are all read.
+#[derive(Debug)]
+pub(crate) struct Link {
+    addr: Addr,
+    stream: TcpStream,
+    buf: BytesMut,
+    handle: Handle,
+    used: Instant,
+}
+
+impl Link {
+    /// Connects to a master, says the password, sets the name, and learns its id. Takes at most the
+    /// command time-out.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, does not answer in time, refuses, or is not a master.
+    pub(crate) async fn open(addr: &Addr, settings: &Settings) -> Result<Self, LinkError> {
+        let (link, role) = Self::greeted(addr, settings).await?;
+        if role == "master" {
+            return Ok(link);
+        }
+        let reply = format!("\"{role}\", and keys move between masters only");
+        Err(LinkError::Answer { addr: addr.clone(), command: "ROLE", reply })
+    }
+
+    /// The same with a server of any role: for killing connections on it.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, does not answer in time, or refuses.
+    pub(crate) async fn open_any_role(addr: &Addr, settings: &Settings) -> Result<Self, LinkError> {
+        Self::greeted(addr, settings).await.map(|(link, _)| link)
+    }
+
+    async fn greeted(addr: &Addr, settings: &Settings) -> Result<(Self, String), LinkError> {
+        let after = settings.command_timeout;
+        let opened = tokio::time::timeout(after, Self::greet(addr, settings)).await;
+        opened.unwrap_or_else(|_| Err(LinkError::TimedOut { addr: addr.clone(), after }))
+    }
+
+    async fn greet(addr: &Addr, settings: &Settings) -> Result<(Self, String), LinkError> {
+        let broken = |e: std::io::Error| LinkError::Broken { addr: addr.clone(), what: e.to_string() };
+        let stream = TcpStream::connect((addr.host(), addr.port())).await.map_err(broken)?;
+        stream.set_nodelay(true).map_err(broken)?;
+        SockRef::from(&stream).set_tcp_user_timeout(Some(settings.command_timeout * 2)).map_err(broken)?;
+        let handle = Handle { client: 0, run_id: String::new() };
+        let mut link = Self { addr: addr.clone(), stream, buf: BytesMut::new(), handle, used: Instant::now() };
+
+        let mut hello = Commands::default();
+        if let Some(password) = &settings.password {
+            hello.push(&[b"AUTH", password.as_bytes()]);
+        }
+        hello.push(&[b"CLIENT", b"SETNAME", settings.name.as_bytes()]);
+        hello.push(&[b"CLIENT", b"ID"]);
+        hello.push(&[b"INFO", b"server"]);
+        hello.push(&[b"ROLE"]);
+        let mut replies = link.call(&hello, settings.command_timeout).await?.into_iter();
+        let mut next = || replies.next().unwrap_or(Reply::Array(None));
+
+        if settings.password.is_some() {
+            link.expect_ok("AUTH", &next())?;
+        }
+        link.expect_ok("CLIENT SETNAME", &next())?;
+        link.handle.client = match next() {
+            Reply::Int(id) => id,
+            other => return Err(link.odd("CLIENT ID", &other)),
+        };
+        let info = next();
+        link.handle.run_id = run_id(&info).ok_or_else(|| link.odd("INFO server", &info))?;
+        let role = next();
+        match &role {
+            Reply::Array(Some(parts)) if let Some(Reply::Bulk(Some(word))) = parts.first() => {
+                let word = String::from_utf8_lossy(word).into_owned();
+                Ok((link, word))
+            }
+            _ => Err(link.odd("ROLE", &role)),
+        }
+    }
+
+    fn expect_ok(&self, command: &'static str, reply: &Reply) -> Result<(), LinkError> {
+        if matches!(reply, Reply::Simple(_)) { Ok(()) } else { Err(self.odd(command, reply)) }
+    }
+
+    /// Sends the commands in one write and reads all their replies. After an error the connection
+    /// must not be used again.
+    ///
+    /// # Errors
+    /// [`LinkError::Broken`] or [`LinkError::TimedOut`]; error replies of the server are not errors here.
+    pub(crate) async fn call(&mut self, commands: &Commands, after: Duration) -> Result<Vec<Reply>, LinkError> {
+        let deadline = tokio::time::Instant::now() + after;
+        let answered = timeout_at(deadline, self.exchange(commands)).await;
+        let replies = match answered {
+            Ok(Ok(replies)) => replies,
+            Ok(Err(what)) => return Err(LinkError::Broken { addr: self.addr.clone(), what }),
+            Err(_) => return Err(LinkError::TimedOut { addr: self.addr.clone(), after }),
+        };
+        self.used = Instant::now();
+        if self.buf.capacity() > KEPT_BUFFER {
+            self.buf = BytesMut::new();
+        }
+        Ok(replies)
+    }
+
+    async fn exchange(&mut self, commands: &Commands) -> Result<Vec<Reply>, String> {
+        self.stream.write_all(commands.bytes()).await.map_err(|e| e.to_string())?;
+        let mut replies = Vec::with_capacity(commands.count());
+        while replies.len() < commands.count() {
+            match take(&mut self.buf)? {
+                Some(reply) => replies.push(reply),
+                None if self.stream.read_buf(&mut self.buf).await.map_err(|e| e.to_string())? == 0 => {
+                    return Err("the server closed the connection".to_owned());
+                }
+                None => {}
+            }
+        }
+        if self.buf.is_empty() { Ok(replies) } else { Err("the server sent a reply too many".to_owned()) }
+    }
+
+    /// Whether the server still knows the connection: asked only when it has been idle for a while,
+    /// because servers close idle clients and a hand-over must not fail for that.
+    ///
+    /// # Errors
+    /// When the server does not answer in time. A closed connection is not an error but `false`.
+    pub(crate) async fn is_alive(&mut self, after: Duration) -> Result<bool, LinkError> {
+        if self.used.elapsed() < FRESH {
+            return Ok(true);
+        }
+        let mut ping = Commands::default();
+        ping.push(&[b"PING"]);
+        match self.call(&ping, after).await {
+            Ok(_) => Ok(true),
+            Err(LinkError::Broken { .. }) => Ok(false),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// What identifies it on the server.
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// The server.
+    pub(crate) fn addr(&self) -> &Addr {
+        &self.addr
+    }
+
+    /// The error for a reply that cannot be gone on with.
+    pub(crate) fn odd(&self, command: &'static str, reply: &Reply) -> LinkError {
+        LinkError::Answer { addr: self.addr.clone(), command, reply: format!("\"{}\"", reply.describe()) }
+    }
+}
+
+/// The `run_id` in the answer to `INFO server`.
+fn run_id(info: &Reply) -> Option<String> {
+    let Reply::Bulk(Some(text)) = info else { return None };
+    let text = String::from_utf8_lossy(text);
+    text.lines().find_map(|line| line.strip_prefix("run_id:")).map(|id| id.trim().to_owned())
+}

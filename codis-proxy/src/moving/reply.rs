@@ -1,0 +1,230 @@
+//! The few replies that a hand-over reads, decoded.
+//!
+//! The data path cuts replies without looking inside. A hand-over has to look: it decides by what
+//! `DUMP`, `RESTORE`, `EXEC` and `WAIT` answer.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Longest line (simple string, error, number) that is accepted, in bytes.
+const MAX_LINE: usize = 64 * 1024;
+/// Longest bulk string that is accepted, in bytes: what a server can hold, and some room for a dump's frame.
+const MAX_BULK: usize = 600 << 20;
+/// Most elements of an array: an `EXEC` of a hand-over answers two, `ROLE` a few for each slave.
+const MAX_ARRAY: usize = 1 << 20;
+/// Deepest nesting that is accepted.
+const MAX_DEPTH: usize = 4;
+
+/// One reply of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// `+text`
+    Simple(Bytes),
+    /// `-text`
+    Error(Bytes),
+    /// `:number`
+    Int(i64),
+    /// `$n`, or nothing for a nil bulk string.
+    Bulk(Option<Bytes>),
+    /// `*n`, or nothing for a nil array.
+    Array(Option<Vec<Reply>>),
+}
+
+impl Reply {
+    /// The text of an error reply.
+    pub(crate) fn error(&self) -> Option<String> {
+        match self {
+            Self::Error(text) => Some(String::from_utf8_lossy(text).into_owned()),
+            _ => None,
+        }
+    }
+
+    /// A short description for an error message: the text of an error, else the kind of the reply.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Error(text) | Self::Simple(text) => shortened(text),
+            Self::Int(n) => format!("the number {n}"),
+            Self::Bulk(None) | Self::Array(None) => "nil".to_owned(),
+            Self::Bulk(Some(data)) => format!("a string of {} bytes", data.len()),
+            Self::Array(Some(items)) => format!("an array of {} elements", items.len()),
+        }
+    }
+}
+
+fn shortened(text: &[u8]) -> String {
+    const SHOWN: usize = 200;
+    let mut out = String::from_utf8_lossy(&text[..text.len().min(SHOWN)]).into_owned();
+    if text.len() > SHOWN {
+        out.push_str("...");
+    }
+    out
+}
+
+/// Takes one whole reply off the front of `buf`; nothing when more bytes are needed.
+///
+/// # Errors
+/// What is wrong with the bytes. The connection cannot be used afterwards.
+pub(crate) fn take(buf: &mut BytesMut) -> Result<Option<Reply>, String> {
+    let Some(len) = measure(buf, MAX_DEPTH)? else { return Ok(None) };
+    let mut whole = buf.split_to(len).freeze();
+    decode(&mut whole).map(Some)
+}
+
+/// Length in bytes of the reply at the front of `buf`, when all of it is there.
+fn measure(buf: &[u8], depth: usize) -> Result<Option<usize>, String> {
+    let Some((line, after)) = line(buf)? else { return Ok(None) };
+    match line[0] {
+        b'+' | b'-' | b':' => Ok(Some(after)),
+        b'$' => {
+            let n = number(&line[1..])?;
+            let Ok(n) = usize::try_from(n) else { return Ok(Some(after)) };
+            if n > MAX_BULK {
+                return Err(format!("a string of {n} bytes was announced"));
+            }
+            let end = after + n + 2;
+            Ok((buf.len() >= end).then_some(end))
+        }
+        b'*' => {
+            let n = number(&line[1..])?;
+            let Ok(n) = usize::try_from(n) else { return Ok(Some(after)) };
+            if n > MAX_ARRAY || depth == 0 {
+                return Err(format!("an array of {n} elements was announced at depth {}", MAX_DEPTH - depth));
+            }
+            let mut at = after;
+            for _ in 0..n {
+                let Some(len) = measure(&buf[at..], depth - 1)? else { return Ok(None) };
+                at += len;
+            }
+            Ok(Some(at))
+        }
+        other => Err(format!("a reply began with byte {other:#04x}")),
+    }
+}
+
+/// The line at the front of `buf` without its end, and where the next one begins.
+fn line(buf: &[u8]) -> Result<Option<(&[u8], usize)>, String> {
+    match memchr::memchr(b'\n', &buf[..buf.len().min(MAX_LINE)]) {
+        Some(at) if at >= 2 && buf[at - 1] == b'\r' => Ok(Some((&buf[..at - 1], at + 1))),
+        Some(_) => Err("a line did not end with CR LF".to_owned()),
+        None if buf.len() >= MAX_LINE => Err(format!("a line is longer than {MAX_LINE} bytes")),
+        None => Ok(None),
+    }
+}
+
+fn number(digits: &[u8]) -> Result<i64, String> {
+    std::str::from_utf8(digits)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| format!("{:?} is not a number", String::from_utf8_lossy(digits)))
+}
+
+/// Decodes a reply that [`measure`] has found to be whole, and advances `buf` past it.
+fn decode(buf: &mut Bytes) -> Result<Reply, String> {
+    let Some((head, after)) = line(buf)? else { return Err("a reply ended early".to_owned()) };
+    let (kind, text) = (head[0], 1..head.len());
+    let text = buf.slice(text);
+    buf.advance(after);
+    Ok(match kind {
+        b'+' => Reply::Simple(text),
+        b'-' => Reply::Error(text),
+        b':' => Reply::Int(number(&text)?),
+        b'$' => match usize::try_from(number(&text)?) {
+            Ok(n) => {
+                let data = buf.split_to(n);
+                buf.advance(2);
+                Reply::Bulk(Some(data))
+            }
+            Err(_) => Reply::Bulk(None),
+        },
+        _ => match usize::try_from(number(&text)?) {
+            Ok(n) => Reply::Array(Some((0..n).map(|_| decode(buf)).collect::<Result<_, _>>()?)),
+            Err(_) => Reply::Array(None),
+        },
+    })
+}
+
+/// Commands put one after another, to leave in one write.
+#[derive(Debug, Default)]
+pub(crate) struct Commands {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl Commands {
+    /// Adds one command with its arguments.
+    pub(crate) fn push(&mut self, parts: &[&[u8]]) {
+        use std::io::Write as _;
+        // Writing to a Vec cannot fail.
+        let _ = write!(self.bytes, "*{}\r\n", parts.len());
+        for part in parts {
+            let _ = write!(self.bytes, "${}\r\n", part.len());
+            self.bytes.extend_from_slice(part);
+            self.bytes.extend_from_slice(b"\r\n");
+        }
+        self.count += 1;
+    }
+
+    /// How many replies will come.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// What goes over the wire.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(text: &[u8]) -> Vec<Reply> {
+        let mut buf = BytesMut::from(text);
+        let mut out = Vec::new();
+        while let Some(reply) = take(&mut buf).unwrap() {
+            out.push(reply);
+        }
+        assert!(buf.is_empty(), "left over: {buf:?}");
+        out
+    }
+
+    #[test]
+    fn decodes_every_kind() {
+        let got = all(b"+OK\r\n-BUSYKEY Target\r\n:-2\r\n$-1\r\n$4\r\na\r\nb\r\n*-1\r\n*2\r\n:1\r\n*1\r\n$0\r\n\r\n");
+        let want = vec![
+            Reply::Simple("OK".into()),
+            Reply::Error("BUSYKEY Target".into()),
+            Reply::Int(-2),
+            Reply::Bulk(None),
+            Reply::Bulk(Some("a\r\nb".into())),
+            Reply::Array(None),
+            Reply::Array(Some(vec![Reply::Int(1), Reply::Array(Some(vec![Reply::Bulk(Some(Bytes::new()))]))])),
+        ];
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn waits_for_the_rest_at_every_cut() {
+        let whole = b"*2\r\n$5\r\nhello\r\n:12\r\n";
+        for cut in 0..whole.len() {
+            let mut buf = BytesMut::from(&whole[..cut]);
+            assert_eq!(take(&mut buf), Ok(None), "cut at {cut}");
+            assert_eq!(buf.len(), cut, "nothing is taken from a reply that is not whole");
+        }
+    }
+
+    #[test]
+    fn refuses_garbage() {
+        for bad in [&b"hello\r\n"[..], b":1x\r\n", b"+OK\n", b"$999999999999\r\n", b"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n"] {
+            assert!(take(&mut BytesMut::from(bad)).is_err(), "{:?}", String::from_utf8_lossy(bad));
+        }
+    }
+
+    #[test]
+    fn commands_are_framed_with_binary_arguments() {
+        let mut commands = Commands::default();
+        commands.push(&[b"DUMP", b"a\r\nb"]);
+        assert_eq!(commands.bytes(), b"*2\r\n$4\r\nDUMP\r\n$4\r\na\r\nb\r\n");
+        assert_eq!(commands.count(), 1);
+    }
+}

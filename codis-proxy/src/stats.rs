@@ -1,0 +1,80 @@
+//! Counters of the data path. Every worker counts alone; a snapshot is their sum.
+
+use std::collections::BTreeMap;
+
+use codis_core::Addr;
+use hdrhistogram::Histogram;
+
+/// Longest latency that is told apart, in microseconds (60 s); longer ones count as this.
+pub(crate) const MAX_LATENCY_US: u64 = 60_000_000;
+
+/// Calls of one command, or to one server.
+#[derive(Debug, Clone)]
+pub(crate) struct Calls {
+    /// Requests answered, errors included.
+    pub(crate) calls: u64,
+    /// Of these, how many were answered with an error.
+    pub(crate) errors: u64,
+    /// Sum of the times to the answer, microseconds.
+    pub(crate) usecs: u64,
+    /// Sum of the times of those answered with an error, microseconds.
+    pub(crate) error_usecs: u64,
+    /// Times to the answer, microseconds, to 2 significant figures.
+    pub(crate) latency: Histogram<u64>,
+}
+
+/// What one server has done for us.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct BackendStats {
+    /// Connections that are up (one per worker).
+    pub(crate) connections: u64,
+    /// Times a connection was opened.
+    pub(crate) connects: u64,
+    /// Times a connection broke, timed out or could not be opened.
+    pub(crate) failures: u64,
+    /// Requests sent that wait for a reply.
+    pub(crate) in_flight: u64,
+    /// Bytes waiting to be sent.
+    pub(crate) queued_bytes: u64,
+    /// Bytes sent.
+    pub(crate) bytes_out: u64,
+    /// Bytes received.
+    pub(crate) bytes_in: u64,
+    /// Client requests by command in upper case. A request that was split counts at each server it went to.
+    pub(crate) commands: BTreeMap<&'static str, Calls>,
+}
+
+/// Snapshot of the whole data path.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stats {
+    /// Clients connected now.
+    pub(crate) clients: u64,
+    /// Clients accepted since the start.
+    pub(crate) clients_accepted: u64,
+    /// Clients refused because of `max_clients`.
+    pub(crate) clients_refused: u64,
+    /// Clients disconnected by us: protocol error, idle, too slow.
+    pub(crate) clients_dropped: u64,
+    /// Bytes from clients.
+    pub(crate) bytes_in: u64,
+    /// Bytes to clients.
+    pub(crate) bytes_out: u64,
+    /// Requests read.
+    pub(crate) requests: u64,
+    /// Requests answered with an error, by whoever.
+    pub(crate) errors: u64,
+    /// Requests that wait because their slot is switching or a key is on its way.
+    pub(crate) parked: u64,
+    /// Slots in `pre_migrate` and `migrate`.
+    pub(crate) migrating_slots: u64,
+    /// Requests that made sure first that their keys had moved.
+    pub(crate) on_demand_moves: u64,
+    /// Of these, how many failed.
+    pub(crate) on_demand_failures: u64,
+    /// Replies awaited by clients, all workers.
+    pub(crate) in_flight: u64,
+    /// By command in upper case, as the client sees it.
+    pub(crate) commands: BTreeMap<&'static str, Calls>,
+    /// By server.
+    pub(crate) backends: BTreeMap<Addr, BackendStats>,
+}
