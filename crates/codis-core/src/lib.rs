@@ -1,1 +1,25 @@
-//! Slots, groups, proxies, snapshots and the planners that decide. No IO, no runtime, no clock.
+//! What a Codis product is, and what may be done to it.
+//!
+//! Slots, groups, servers, proxies, actions and moves as values; the [`Cluster`] snapshot that
+//! holds them; and the planners in [`plan`] that look at a snapshot and return either a list of
+//! steps or a refusal with its reasons. Nothing in here does IO, reads a clock, logs or knows
+//! JSON: a decision can be replayed from its inputs.
+
+mod action;
+mod cluster;
+mod extra;
+mod group;
+mod ids;
+mod moves;
+pub mod plan;
+mod proxy;
+mod slot;
+
+pub use action::{Action, ActionKind};
+pub use cluster::{Cluster, Dashboard, Gap, GoTask, LockEntry, MoverLease, Versioned};
+pub use extra::Extra;
+pub use group::{Group, Role, Server};
+pub use ids::{Addr, GroupId, ParseError, ProductName, ProxyId};
+pub use moves::{Move, MoveState};
+pub use proxy::{Proxy, ProxyKind, ProxyState};
+pub use slot::{SLOT_COUNT, Slot, SlotId, SlotSet, SlotStatus, hash_tag, slot_of_key};

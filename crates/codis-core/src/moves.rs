@@ -1,0 +1,82 @@
+//! Our queue of slots to move (`moves`), one entry per slot.
+
+use std::{fmt, str::FromStr};
+
+use crate::{Extra, GroupId, ParseError, SlotId};
+
+/// Where a queued move stands. The words of Codis tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MoveState {
+    /// Nothing has happened to its slot.
+    Pending,
+    /// A mover works on it, or was interrupted doing so; the slot's own state says how far it is.
+    Migrating,
+    /// The mover gave it up before any key moved (slot online at the source), or stopped half-way
+    /// (slot in migrate, every key reachable). The note says why.
+    Error,
+}
+
+impl MoveState {
+    /// The word in the node: `pending`, `migrating` or `error`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Migrating => "migrating",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl FromStr for MoveState {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        [Self::Pending, Self::Migrating, Self::Error]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| ParseError::new(text, "a task status (pending, migrating, error)"))
+    }
+}
+
+impl fmt::Display for MoveState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// One slot to move. Deleted when the slot is online at its destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// Number of the task: the sequence number of its node. 0 before it is queued.
+    pub task: u64,
+    /// Which slot.
+    pub slot: SlotId,
+    /// The group that owned it when the move was asked for.
+    pub from: GroupId,
+    /// The group that shall own it.
+    pub to: GroupId,
+    /// Where it stands.
+    pub state: MoveState,
+    /// Tasks that were asked for together carry the same number (Unix milliseconds of the request).
+    pub wave: u64,
+    /// When it was asked for, Unix seconds.
+    pub created: u64,
+    /// Keys of the slot on the source when its move began, if counted.
+    pub keys_total: Option<u64>,
+    /// Keys handed over so far.
+    pub keys_moved: u64,
+    /// What a person should know: the reason of an error, what it waits for.
+    pub note: String,
+    /// Unknown fields.
+    pub extra: Extra,
+}
+
+impl Move {
+    /// Share of its keys handed over, 0 to 100; 0 if they were never counted.
+    pub fn percent(&self) -> u8 {
+        match self.keys_total {
+            Some(total) if total > 0 => (self.keys_moved.min(total) * 100 / total) as u8,
+            _ => 0,
+        }
+    }
+}
