@@ -1,1 +1,21 @@
-//! The only crate that talks to ZooKeeper or to the local SQLite store.
+//! The only crate that names a ZooKeeper client or SQLite as a store.
+//!
+//! Two levels. The *node level* ([`Store`]) is a tree of versioned nodes with sequential and ephemeral ones,
+//! transactions and watches, kept by ZooKeeper or by one local SQLite file. The *product level* knows
+//! which nodes a Codis product has and what is written in them.
+
+mod address;
+mod error;
+mod local;
+mod node;
+mod store;
+mod watch;
+mod zk;
+
+pub use address::{BadStoreAddr, StoreAddr};
+pub use error::{ErrorKind, StoreError};
+pub use local::LocalStore;
+pub use node::{Acl, ConnectOptions, CreateMode, Node, Op, OpDone, SessionState};
+pub use store::Store;
+pub use watch::{Fired, Watch};
+pub use zk::ZkStore;

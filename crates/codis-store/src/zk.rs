@@ -1,0 +1,461 @@
+//! The tree in ZooKeeper.
+//!
+//! What the client library leaves to us: a deadline on every call, a new client after the session has ended
+//! (the library's state is terminal then), and saying honestly that a write whose connection broke may have been
+//! done. While the connection is down no request is handed to the library: it would keep it without bound
+//! and perform it at an unknown later time.
+
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, timeout_at};
+use zookeeper_client as zk;
+
+use crate::address::StoreAddr;
+use crate::error::{ErrorKind, StoreError};
+use crate::node::{Acl, ConnectOptions, CreateMode, Node, Op, OpDone, SessionState};
+use crate::watch::{Fired, Watch};
+
+/// Reads in flight at once, as many as there are slots.
+const PIPELINE: usize = 1024;
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// A session with a ZooKeeper ensemble.
+#[derive(Clone, Debug)]
+pub struct ZkStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// As people wrote it, for messages.
+    addr: String,
+    hosts: String,
+    chroot: String,
+    options: ConnectOptions,
+    /// `None` once closed.
+    client: RwLock<Option<zk::Client>>,
+    state: Arc<watch::Sender<SessionState>>,
+    /// One reopen at a time.
+    reopening: Mutex<()>,
+}
+
+impl ZkStore {
+    pub(crate) async fn connect(
+        addr: &StoreAddr,
+        hosts: &[String],
+        chroot: &str,
+        options: &ConnectOptions,
+    ) -> Result<Self> {
+        let inner = Inner {
+            addr: addr.to_string(),
+            hosts: hosts.join(","),
+            chroot: chroot.to_owned(),
+            options: options.clone(),
+            client: RwLock::new(None),
+            state: Arc::new(watch::Sender::new(SessionState::Disconnected)),
+            reopening: Mutex::new(()),
+        };
+        inner.open().await?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Node> {
+        let full = self.full(path);
+        self.call("read", path, Effect::None, |client| async move {
+            let (data, stat) = client.get_data(&full).await?;
+            Ok(node(data, &stat))
+        })
+        .await
+    }
+
+    pub(crate) async fn get_many(&self, paths: &[String]) -> Result<Vec<Option<Node>>> {
+        let full: Vec<String> = paths.iter().map(|path| self.full(path)).collect();
+        let place = paths.first().map_or("/", String::as_str);
+        self.call("read", place, Effect::None, |client| async move {
+            // The library sends a request when the method is called, so `buffered` is a pipeline.
+            stream::iter(full.iter().map(|path| client.get_data(path)))
+                .buffered(PIPELINE)
+                .map(|read| present(read.map(|(data, stat)| node(data, &stat))))
+                .try_collect()
+                .await
+        })
+        .await
+    }
+
+    pub(crate) async fn children(&self, path: &str) -> Result<Vec<String>> {
+        let full = self.full(path);
+        self.call("list", path, Effect::None, |client| async move {
+            Ok(sorted(client.list_children(&full).await?))
+        })
+        .await
+    }
+
+    pub(crate) async fn children_many(&self, paths: &[String]) -> Result<Vec<Option<Vec<String>>>> {
+        let full: Vec<String> = paths.iter().map(|path| self.full(path)).collect();
+        let place = paths.first().map_or("/", String::as_str);
+        self.call("list", place, Effect::None, |client| async move {
+            stream::iter(full.iter().map(|path| client.list_children(path)))
+                .buffered(PIPELINE)
+                .map(|read| present(read.map(sorted)))
+                .try_collect()
+                .await
+        })
+        .await
+    }
+
+    pub(crate) async fn create(&self, path: &str, data: &[u8], mode: CreateMode, acl: Acl) -> Result<String> {
+        let full = self.full(path);
+        let (data, name) = (data.to_vec(), path.to_owned());
+        self.call("create", path, Effect::Write, |client| async move {
+            let (_, sequence) = client.create(&full, &data, &zk_options(mode, acl)).await?;
+            Ok(if mode.is_sequential() { format!("{name}{sequence}") } else { name })
+        })
+        .await
+    }
+
+    pub(crate) async fn ensure_dir(&self, path: &str) -> Result<()> {
+        let full = self.full(path);
+        self.call("create", path, Effect::Write, |client| async move {
+            // Looking first costs nothing in the usual case; a refused create is still a write for the ensemble.
+            let mut missing = Vec::new();
+            let mut at = full.as_str();
+            while !at.is_empty() && client.check_stat(at).await?.is_none() {
+                missing.push(at);
+                at = at.rfind('/').map_or("", |cut| &at[..cut]);
+            }
+            for dir in missing.into_iter().rev() {
+                match client.create(dir, b"", &zk_options(CreateMode::Persistent, Acl::Dir)).await {
+                    Ok(_) | Err(zk::Error::NodeExists) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    pub(crate) async fn set(&self, path: &str, data: &[u8], expected: i32) -> Result<i32> {
+        let full = self.full(path);
+        let data = data.to_vec();
+        self.call("write", path, Effect::Write, |client| async move {
+            Ok(client.set_data(&full, &data, Some(expected)).await?.version)
+        })
+        .await
+    }
+
+    pub(crate) async fn delete(&self, path: &str, expected: Option<i32>) -> Result<()> {
+        let full = self.full(path);
+        self.call("delete", path, Effect::Write, |client| async move { client.delete(&full, expected).await })
+            .await
+    }
+
+    pub(crate) async fn commit(&self, ops: Vec<Op>) -> Result<Vec<OpDone>> {
+        let Some(first) = ops.first() else { return Ok(Vec::new()) };
+        let place = first.path().to_owned();
+        let chroot = self.inner.chroot.clone();
+        let result = self
+            .call("commit", &place, Effect::Write, |client| async move {
+                match transaction(&client, &chroot, &ops).await {
+                    Ok(done) => Ok(Ok(done)),
+                    Err(zk::MultiWriteError::RequestFailed { source }) => Err(source),
+                    Err(zk::MultiWriteError::OperationFailed { index, source }) => {
+                        let path = ops.get(index).map_or_else(String::new, |op| op.path().to_owned());
+                        Ok(Err((index, path, source)))
+                    }
+                }
+            })
+            .await?;
+        result.map_err(|(index, path, source)| StoreError {
+            failed_op: Some(index),
+            // The ensemble said no to this step: nothing of the transaction was done.
+            ..error("commit", &path, Effect::None, source)
+        })
+    }
+
+    pub(crate) async fn watch_children(&self, path: &str) -> Result<(Vec<String>, Watch)> {
+        let full = self.full(path);
+        self.call("watch children of", path, Effect::None, |client| async move {
+            let (children, watcher) = client.list_and_watch_children(&full).await?;
+            Ok((sorted(children), forward(watcher)))
+        })
+        .await
+    }
+
+    pub(crate) async fn watch_node(&self, path: &str) -> Result<(Option<Node>, Watch)> {
+        let full = self.full(path);
+        self.call("watch", path, Effect::None, |client| async move {
+            loop {
+                match client.get_and_watch_data(&full).await {
+                    Ok((data, stat, watcher)) => return Ok((Some(node(data, &stat)), forward(watcher))),
+                    Err(zk::Error::NoNode) => {}
+                    Err(error) => return Err(error),
+                }
+                // A missing node has no data to watch, only its coming into being.
+                if let (None, watcher) = client.check_and_watch_stat(&full).await? {
+                    return Ok((None, forward(watcher)));
+                }
+            }
+        })
+        .await
+    }
+
+    pub(crate) fn session(&self) -> watch::Receiver<SessionState> {
+        self.inner.state.subscribe()
+    }
+
+    pub(crate) fn session_id(&self) -> i64 {
+        self.inner.client().map_or(0, |client| client.session_id().0)
+    }
+
+    pub(crate) async fn reopen(&self) -> Result<()> {
+        let _one = self.inner.reopening.lock().await;
+        match *self.inner.state.borrow() {
+            SessionState::Connected | SessionState::Disconnected => return Ok(()),
+            SessionState::Closed => return Err(self.inner.closed()),
+            SessionState::Expired => {}
+        }
+        self.inner.open().await
+    }
+
+    pub(crate) async fn close(&self) -> Result<()> {
+        let client = self.inner.client.write().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(client) = client else { return Ok(()) };
+        let mut watcher = client.state_watcher();
+        // The library closes the session when its last handle is dropped.
+        drop(client);
+        let closed = async { while !watcher.changed().await.is_terminated() {} };
+        let deadline = Instant::now() + self.inner.options.op_timeout;
+        let in_time = watcher_done(deadline, closed).await;
+        self.inner.state.send_replace(SessionState::Closed);
+        if in_time {
+            Ok(())
+        } else {
+            Err(StoreError::new("close the session with", &self.inner.addr, ErrorKind::Timeout))
+        }
+    }
+
+    fn full(&self, path: &str) -> String {
+        format!("{}{path}", self.inner.chroot)
+    }
+
+    /// Runs one call with its deadline, on a client whose connection is up.
+    async fn call<T, F>(
+        &self,
+        op: &'static str,
+        path: &str,
+        effect: Effect,
+        run: impl FnOnce(zk::Client) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = std::result::Result<T, zk::Error>>,
+    {
+        let deadline = Instant::now() + self.inner.options.op_timeout;
+        let client = self.inner.connected(op, path, deadline).await?;
+        match timeout_at(deadline, run(client)).await {
+            Ok(result) => result.map_err(|source| error(op, path, effect, source)),
+            Err(_) => Err(StoreError::new(op, path, effect.unless_answered(ErrorKind::Timeout))),
+        }
+    }
+}
+
+impl Inner {
+    /// Opens a session and follows its state.
+    async fn open(&self) -> Result<()> {
+        let unreachable = || StoreError::new("connect to", &self.addr, ErrorKind::Unreachable);
+        let connector = zk::Client::connector()
+            .with_session_timeout(self.options.session_timeout)
+            // One round over the servers: the caller decides whether to try again.
+            .with_fail_eagerly();
+        let deadline = Instant::now() + self.options.connect_timeout;
+        let client = match timeout_at(deadline, connector.connect(&self.hosts)).await {
+            Ok(Ok(client)) => client,
+            Ok(Err(source)) => return Err(unreachable().caused_by(source)),
+            Err(_) => {
+                let waited = Waited(self.options.connect_timeout);
+                return Err(unreachable().caused_by(waited));
+            }
+        };
+        let mut watcher = client.state_watcher();
+        self.state.send_replace(session_state(client.state()));
+        let state = Arc::clone(&self.state);
+        tokio::spawn(async move {
+            loop {
+                let now = watcher.changed().await;
+                state.send_replace(session_state(now));
+                if now.is_terminated() {
+                    return;
+                }
+            }
+        });
+        *self.client.write().unwrap_or_else(PoisonError::into_inner) = Some(client);
+        Ok(())
+    }
+
+    fn client(&self) -> Option<zk::Client> {
+        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn closed(&self) -> StoreError {
+        StoreError::new("use the closed session with", &self.addr, ErrorKind::Expired)
+    }
+
+    /// The client, once its connection is up; an error when that does not come before the deadline.
+    async fn connected(&self, op: &'static str, path: &str, deadline: Instant) -> Result<zk::Client> {
+        let mut state = self.state.subscribe();
+        let settled =
+            timeout_at(deadline, state.wait_for(|state| *state != SessionState::Disconnected)).await;
+        let now = settled.ok().and_then(std::result::Result::ok).map(|state| *state);
+        match (now, self.client()) {
+            (Some(SessionState::Connected), Some(client)) => Ok(client),
+            (Some(SessionState::Expired), _) => Err(StoreError::new(op, path, ErrorKind::Expired)),
+            (Some(_), _) => Err(self.closed()),
+            (None, _) => Err(StoreError::new(op, path, ErrorKind::Unreachable)),
+        }
+    }
+}
+
+/// Whether a call that was cut off may have changed something.
+#[derive(Clone, Copy)]
+enum Effect {
+    None,
+    Write,
+}
+
+impl Effect {
+    fn unless_answered(self, otherwise: ErrorKind) -> ErrorKind {
+        match self {
+            Self::None => otherwise,
+            Self::Write => ErrorKind::Ambiguous,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {} ms", .0.as_millis())]
+struct Waited(Duration);
+
+fn error(op: &'static str, path: &str, effect: Effect, source: zk::Error) -> StoreError {
+    let kind = match source {
+        zk::Error::NoNode => ErrorKind::NoNode,
+        zk::Error::NodeExists => ErrorKind::NodeExists,
+        zk::Error::BadVersion => ErrorKind::BadVersion,
+        zk::Error::NotEmpty => ErrorKind::NotEmpty,
+        zk::Error::NoChildrenForEphemerals => ErrorKind::EphemeralParent,
+        zk::Error::NoAuth => ErrorKind::NoAuth,
+        zk::Error::SessionExpired | zk::Error::AuthFailed | zk::Error::ClientClosed => ErrorKind::Expired,
+        // The library reports a broken connection in several ways; `Custom` carries the IO error.
+        zk::Error::ConnectionLoss | zk::Error::SessionMoved | zk::Error::Custom(_) => {
+            effect.unless_answered(ErrorKind::Unreachable)
+        }
+        zk::Error::Timeout => effect.unless_answered(ErrorKind::Timeout),
+        _ => ErrorKind::Other,
+    };
+    // The kinds above say all there is; only the odd ones need the library's words.
+    let told = !matches!(kind, ErrorKind::Other | ErrorKind::Unreachable | ErrorKind::Ambiguous);
+    let error = StoreError::new(op, path, kind);
+    if told { error } else { error.caused_by(source) }
+}
+
+async fn transaction(
+    client: &zk::Client,
+    chroot: &str,
+    ops: &[Op],
+) -> std::result::Result<Vec<OpDone>, zk::MultiWriteError> {
+    let mut writer = client.new_multi_writer();
+    for op in ops {
+        let full = format!("{chroot}{}", op.path());
+        match op {
+            Op::Check { version, .. } => writer.add_check_version(&full, *version)?,
+            Op::Create { data, mode, acl, .. } => writer.add_create(&full, data, &zk_options(*mode, *acl))?,
+            Op::Set { data, version, .. } => writer.add_set_data(&full, data, Some(*version))?,
+            Op::Delete { version, .. } => writer.add_delete(&full, *version)?,
+        }
+    }
+    let done = writer.commit().await?;
+    Ok(done
+        .into_iter()
+        .map(|result| match result {
+            zk::MultiWriteResult::Create { path, .. } => OpDone::Created(path[chroot.len()..].to_owned()),
+            zk::MultiWriteResult::SetData { stat } => OpDone::Set(stat.version),
+            zk::MultiWriteResult::Delete => OpDone::Deleted,
+            _ => OpDone::Checked,
+        })
+        .collect())
+}
+
+/// Hands the library's watcher over to a [`Watch`] that can be awaited, cancelled and awaited again.
+fn forward(watcher: zk::OneshotWatcher) -> Watch {
+    let (mut sender, watch) = Watch::new();
+    tokio::spawn(async move {
+        let event = tokio::select! {
+            event = watcher.changed() => event,
+            // Nobody waits any more; dropping the watcher removes the watch.
+            () = sender.closed() => return,
+        };
+        let over = event.event_type == zk::EventType::Session;
+        // The other end may have gone in this instant.
+        let _ = sender.send(if over { Fired::SessionOver } else { Fired::Changed });
+    });
+    watch
+}
+
+async fn watcher_done(deadline: Instant, closed: impl Future<Output = ()>) -> bool {
+    timeout_at(deadline, closed).await.is_ok()
+}
+
+fn present<T>(read: std::result::Result<T, zk::Error>) -> std::result::Result<Option<T>, zk::Error> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(zk::Error::NoNode) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort_unstable();
+    names
+}
+
+fn node(data: Vec<u8>, stat: &zk::Stat) -> Node {
+    Node {
+        data,
+        version: stat.version,
+        ephemeral: stat.ephemeral_owner != 0,
+        owner: stat.ephemeral_owner,
+        created_ms: stat.ctime,
+        modified_ms: stat.mtime,
+    }
+}
+
+fn session_state(state: zk::SessionState) -> SessionState {
+    match state {
+        zk::SessionState::SyncConnected | zk::SessionState::ConnectedReadOnly => SessionState::Connected,
+        zk::SessionState::Disconnected => SessionState::Disconnected,
+        zk::SessionState::Expired | zk::SessionState::AuthFailed => SessionState::Expired,
+        zk::SessionState::Closed => SessionState::Closed,
+    }
+}
+
+fn zk_options(mode: CreateMode, acl: Acl) -> zk::CreateOptions<'static> {
+    static DIR: LazyLock<[zk::Acl; 1]> = LazyLock::new(|| [anyone(zk::Permission::ALL)]);
+    static FILE: LazyLock<[zk::Acl; 1]> =
+        LazyLock::new(|| [anyone(zk::Permission::READ | zk::Permission::WRITE | zk::Permission::ADMIN)]);
+    let mode = match mode {
+        CreateMode::Persistent => zk::CreateMode::Persistent,
+        CreateMode::PersistentSequential => zk::CreateMode::PersistentSequential,
+        CreateMode::Ephemeral => zk::CreateMode::Ephemeral,
+        CreateMode::EphemeralSequential => zk::CreateMode::EphemeralSequential,
+    };
+    mode.with_acls(zk::Acls::new(match acl {
+        Acl::Dir => &*DIR,
+        Acl::File => &*FILE,
+    }))
+}
+
+fn anyone(permission: zk::Permission) -> zk::Acl {
+    zk::Acl::new(permission, zk::AuthId::anyone())
+}
