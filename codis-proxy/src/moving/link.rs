@@ -16,8 +16,6 @@ use tokio::time::timeout_at;
 use super::Settings;
 use super::reply::{Commands, Reply, take};
 
-/// A connection that has been idle for longer is asked for a sign of life before it is used.
-const FRESH: Duration = Duration::from_secs(1);
 /// Buffers grown beyond this by a large value are given back.
 const KEPT_BUFFER: usize = 256 * 1024;
 
@@ -110,7 +108,7 @@ impl Link {
 
         let mut hello = Commands::default();
         if let Some(password) = &settings.password {
-            hello.push(&[b"AUTH", password.as_bytes()]);
+            hello.push(&[b"AUTH", password.reveal()]);
         }
         hello.push(&[b"CLIENT", b"SETNAME", settings.name.as_bytes()]);
         hello.push(&[b"CLIENT", b"ID"]);
@@ -130,11 +128,8 @@ impl Link {
         let info = next();
         link.handle.run_id = run_id(&info).ok_or_else(|| link.odd("INFO server", &info))?;
         let role = next();
-        match &role {
-            Reply::Array(Some(parts)) if let Some(Reply::Bulk(Some(word))) = parts.first() => {
-                let word = String::from_utf8_lossy(word).into_owned();
-                Ok((link, word))
-            }
+        match role.first() {
+            Some(Reply::Bulk(Some(word))) => Ok((link, String::from_utf8_lossy(word).into_owned())),
             _ => Err(link.odd("ROLE", &role)),
         }
     }
@@ -183,13 +178,13 @@ impl Link {
     ///
     /// # Errors
     /// When the server does not answer in time. A closed connection is not an error but `false`.
-    pub(crate) async fn is_alive(&mut self, after: Duration) -> Result<bool, LinkError> {
-        if self.used.elapsed() < FRESH {
+    pub(crate) async fn is_alive(&mut self, settings: &Settings) -> Result<bool, LinkError> {
+        if self.used.elapsed() < settings.fresh {
             return Ok(true);
         }
         let mut ping = Commands::default();
         ping.push(&[b"PING"]);
-        match self.call(&ping, after).await {
+        match self.call(&ping, settings.command_timeout).await {
             Ok(_) => Ok(true),
             Err(LinkError::Broken { .. }) => Ok(false),
             Err(other) => Err(other),

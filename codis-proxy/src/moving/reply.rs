@@ -38,6 +38,14 @@ impl Reply {
         }
     }
 
+    /// The first element of an array.
+    pub(crate) fn first(&self) -> Option<&Self> {
+        match self {
+            Self::Array(Some(items)) => items.first(),
+            _ => None,
+        }
+    }
+
     /// A short description for an error message: the text of an error, else the kind of the reply.
     pub(crate) fn describe(&self) -> String {
         match self {

@@ -1,0 +1,322 @@
+//! One hand-over: the keys of a request leave the source for the destination.
+//!
+//! The order of the steps is what makes it safe, whatever fails between two of them:
+//!
+//! 1. source: `WATCH` the keys, `DUMP` and `PTTL` of each;
+//! 2. destination: `RESTORE` of each, never with `REPLACE`: its copy is never the older one. Then
+//!    `WAIT`, or a failover of the destination would lose the only copy;
+//! 3. source: `MULTI`, `UNLINK`, `EXEC`, which fails if anyone touched a key since step 1;
+//! 4. source: `WAIT`, or a slave promoted without the `UNLINK` would bring the keys back.
+//!
+//! No answer, a short `WAIT` and any unexpected reply mean *unknown*: the request is not forwarded.
+//! Beginning again is always safe, because nobody uses the destination's copy while the source has one.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use codis_core::{Addr, SlotId};
+
+use super::debts::Debts;
+use super::link::{Link, LinkError};
+use super::reply::{Commands, Reply};
+use super::{Settings, jittered};
+
+/// How often a hand-over begins again because someone touched a key.
+const ATTEMPTS: u32 = 10;
+/// Pause before it begins again, times the number of attempts so far.
+const TOUCHED_PAUSE: Duration = Duration::from_millis(1);
+/// A channel that nobody listens to: `PUBLISH` is a write that makes no key, and `WAIT` waits for it.
+const CHANNEL: &[u8] = b"codis:settle";
+/// Payload that a server is sure to take in within a second, beyond the command time-out.
+const BYTES_PER_SECOND: f64 = 20e6;
+
+/// What a hand-over is about.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) slot: SlotId,
+    pub(crate) keys: Vec<Bytes>,
+    pub(crate) from_slaves: u32,
+    pub(crate) to_slaves: u32,
+}
+
+/// Why the keys are not known to be settled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Cause {
+    /// A server did not answer, or answered something unexpected.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// Fewer slaves than linked have the change. A failover now could undo it.
+    #[error("{addr}: {got} of {wanted} slaves confirmed within {after:?}")]
+    Short {
+        /// Which master.
+        addr: Addr,
+        /// Slaves that were linked when the group was loaded.
+        wanted: u32,
+        /// Slaves that confirmed.
+        got: i64,
+        /// How long they were given.
+        after: Duration,
+    },
+    /// Someone else touched a key each time.
+    #[error("a key was being changed {attempts} times in a row")]
+    Contended {
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// The two servers did not answer lately; not tried.
+    #[error("the servers do not answer, next attempt in {retry_in:?}")]
+    Paused {
+        /// When it will be tried again.
+        retry_in: Duration,
+    },
+    /// Too many hand-overs wait for these two servers, or this one waited too long.
+    #[error("too many keys are waiting to be moved")]
+    Full,
+    /// The worker is stopping.
+    #[error("the proxy is stopping")]
+    Stopping,
+}
+
+impl Cause {
+    /// Whether the pair of servers is at fault, so that others should not run into it.
+    pub(crate) fn breaks(&self) -> bool {
+        matches!(
+            self,
+            Self::Link(LinkError::Broken { .. } | LinkError::TimedOut { .. }) | Self::Short { .. }
+        )
+    }
+}
+
+/// A pair of connections that carries one hand-over at a time.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    source: Side,
+    dest: Side,
+}
+
+#[derive(Debug)]
+struct Side {
+    addr: Addr,
+    link: Option<Link>,
+    settings: Rc<Settings>,
+    debts: Debts,
+}
+
+/// How one attempt ended.
+enum Attempt {
+    Settled { found: usize, busy: usize },
+    Touched,
+}
+
+/// What a finished hand-over did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Done {
+    /// Keys that were on the source.
+    pub(crate) found: usize,
+    /// Of these, how many the destination had already.
+    pub(crate) busy: usize,
+}
+
+impl Lane {
+    pub(crate) fn new(from: &Addr, to: &Addr, settings: &Rc<Settings>, debts: &Debts) -> Self {
+        let side = |addr: &Addr| Side {
+            addr: addr.clone(),
+            link: None,
+            settings: settings.clone(),
+            debts: debts.clone(),
+        };
+        Self { source: side(from), dest: side(to) }
+    }
+
+    /// Runs the hand-over until the keys are settled.
+    ///
+    /// # Errors
+    /// When it is unknown whether they are.
+    pub(crate) async fn hand_over(&mut self, job: &Job) -> Result<Done, Cause> {
+        for attempt in 1..=ATTEMPTS {
+            if let Attempt::Settled { found, busy } = self.attempt(job).await? {
+                return Ok(Done { found, busy });
+            }
+            tokio::time::sleep(jittered(TOUCHED_PAUSE * attempt)).await;
+        }
+        Err(Cause::Contended { attempts: ATTEMPTS })
+    }
+
+    async fn attempt(&mut self, job: &Job) -> Result<Attempt, Cause> {
+        self.source.ready().await?;
+        let found = self.read(job).await?;
+        if found.is_empty() {
+            self.source.confirm(job.slot, job.from_slaves).await?;
+            return Ok(Attempt::Settled { found: 0, busy: 0 });
+        }
+        self.dest.ready().await?;
+        let busy = self.restore(job, &found).await?;
+        match self.unlink(job, &found).await? {
+            true => Ok(Attempt::Settled { found: found.len(), busy }),
+            false => Ok(Attempt::Touched),
+        }
+    }
+
+    /// Step 1: the keys that are there.
+    async fn read(&mut self, job: &Job) -> Result<Vec<Found>, Cause> {
+        let mut commands = Commands::default();
+        // What an earlier hand-over has left watched.
+        commands.push(&[b"UNWATCH"]);
+        let watch: Vec<&[u8]> = std::iter::once(&b"WATCH"[..]).chain(job.keys.iter().map(|k| &k[..])).collect();
+        commands.push(&watch);
+        for key in &job.keys {
+            commands.push(&[b"DUMP", key]);
+            commands.push(&[b"PTTL", key]);
+        }
+        // A large value keeps the server busy for as long as it takes.
+        let after = self.source.settings.command_timeout * 3;
+        let replies = self.source.call(job.slot, &commands, after).await?;
+        for reply in &replies[..2] {
+            if !matches!(reply, Reply::Simple(_)) {
+                return Err(self.source.odd("WATCH", reply));
+            }
+        }
+        let mut found = Vec::with_capacity(job.keys.len());
+        for (key, pair) in job.keys.iter().zip(replies[2..].chunks_exact(2)) {
+            let payload = match &pair[0] {
+                Reply::Bulk(Some(payload)) => payload.clone(),
+                Reply::Bulk(None) => continue,
+                other => return Err(self.source.odd("DUMP", other)),
+            };
+            let ttl_ms = match pair[1] {
+                Reply::Int(-1) => 0,
+                // Expired between the two commands.
+                Reply::Int(-2) => continue,
+                // RESTORE takes 0 for "does not expire".
+                Reply::Int(ms) if ms >= 0 => ms.max(1),
+                ref other => return Err(self.source.odd("PTTL", other)),
+            };
+            found.push(Found { key: key.clone(), payload, ttl_ms });
+        }
+        Ok(found)
+    }
+
+    /// Step 2: the destination has them, and so have its slaves. Returns how many it had before.
+    async fn restore(&mut self, job: &Job, found: &[Found]) -> Result<usize, Cause> {
+        let mut commands = Commands::default();
+        for Found { key, payload, ttl_ms } in found {
+            commands.push(&[b"RESTORE", key, ttl_ms.to_string().as_bytes(), payload]);
+        }
+        let size: usize = found.iter().map(|found| found.payload.len()).sum();
+        let after = self.dest.settings.command_timeout + Duration::from_secs_f64(size as f64 / BYTES_PER_SECOND);
+        let replies = self.dest.call_and_wait(job.slot, commands, job.to_slaves, after).await?;
+        let mut busy = 0;
+        for reply in &replies[..found.len()] {
+            match reply {
+                Reply::Simple(_) => {}
+                // Another one's hand-over, or one of ours that was not answered.
+                Reply::Error(text) if text.starts_with(b"BUSYKEY") => busy += 1,
+                other => return Err(self.dest.odd("RESTORE", other)),
+            }
+        }
+        self.dest.check_wait(&replies[found.len()..], job.to_slaves)?;
+        Ok(busy)
+    }
+
+    /// Steps 3 and 4: the source and its slaves have them no more. False if someone touched one of them.
+    async fn unlink(&mut self, job: &Job, found: &[Found]) -> Result<bool, Cause> {
+        let mut commands = Commands::default();
+        commands.push(&[b"MULTI"]);
+        let unlink: Vec<&[u8]> = std::iter::once(&b"UNLINK"[..]).chain(found.iter().map(|f| &f.key[..])).collect();
+        commands.push(&unlink);
+        commands.push(&[b"EXEC"]);
+        let after = self.source.settings.command_timeout;
+        let replies = self.source.call_and_wait(job.slot, commands, job.from_slaves, after).await?;
+        match &replies[2] {
+            Reply::Array(None) => return Ok(false),
+            reply if matches!(reply.first(), Some(Reply::Int(_))) => {}
+            reply => return Err(self.source.odd("EXEC", reply.first().unwrap_or(reply))),
+        }
+        self.source.check_wait(&replies[3..], job.from_slaves)?;
+        Ok(true)
+    }
+}
+
+/// A key as the source had it.
+#[derive(Debug)]
+struct Found {
+    key: Bytes,
+    payload: Bytes,
+    /// Milliseconds, 0 for none.
+    ttl_ms: i64,
+}
+
+impl Side {
+    /// Makes sure of a connection before a hand-over uses it. Within one hand-over it is never
+    /// replaced: the WATCH belongs to it.
+    async fn ready(&mut self) -> Result<(), LinkError> {
+        if let Some(mut link) = self.link.take()
+            && link.is_alive(&self.settings).await?
+        {
+            self.link = Some(link);
+            return Ok(());
+        }
+        self.link = Some(Link::open(&self.addr, &self.settings).await?);
+        Ok(())
+    }
+
+    /// Sends commands. If they are not answered the connection is given to those that have to be killed.
+    async fn call(&mut self, slot: SlotId, commands: &Commands, after: Duration) -> Result<Vec<Reply>, LinkError> {
+        let gone = || LinkError::Broken { addr: self.addr.clone(), what: "not connected".to_owned() };
+        let mut link = self.link.take().ok_or_else(gone)?;
+        match link.call(commands, after).await {
+            Ok(replies) => {
+                self.link = Some(link);
+                Ok(replies)
+            }
+            Err(error) => {
+                self.debts.add(&self.addr, link.handle().clone(), slot);
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends commands, then has the slaves confirm them and everything before.
+    async fn call_and_wait(
+        &mut self,
+        slot: SlotId,
+        mut commands: Commands,
+        slaves: u32,
+        after: Duration,
+    ) -> Result<Vec<Reply>, LinkError> {
+        let mut after = after;
+        if slaves > 0 {
+            let wait = self.settings.wait;
+            commands.push(&[b"PUBLISH", CHANNEL, b""]);
+            commands.push(&[b"WAIT", slaves.to_string().as_bytes(), wait.as_millis().to_string().as_bytes()]);
+            after += wait;
+        }
+        self.call(slot, &commands, after).await
+    }
+
+    /// Reads what [`Side::call_and_wait`] got for its last two commands.
+    fn check_wait(&self, replies: &[Reply], slaves: u32) -> Result<(), Cause> {
+        match replies {
+            [] => Ok(()),
+            [_, Reply::Int(got)] if *got >= i64::from(slaves) => Ok(()),
+            [_, Reply::Int(got)] => {
+                Err(Cause::Short { addr: self.addr.clone(), wanted: slaves, got: *got, after: self.settings.wait })
+            }
+            [.., last] => Err(self.odd("WAIT", last)),
+        }
+    }
+
+    /// Has the slaves confirm whatever was done before by others.
+    async fn confirm(&mut self, slot: SlotId, slaves: u32) -> Result<(), Cause> {
+        if slaves == 0 {
+            return Ok(());
+        }
+        let replies = self.call_and_wait(slot, Commands::default(), slaves, self.settings.command_timeout).await?;
+        self.check_wait(&replies, slaves)
+    }
+
+    fn odd(&self, command: &'static str, reply: &Reply) -> Cause {
+        LinkError::Answer { addr: self.addr.clone(), command, reply: format!("\"{}\"", reply.describe()) }.into()
+    }
+}
