@@ -1,1 +1,13 @@
 //! The HTTP shapes of a proxy's admin pages and the client that reads them.
+//!
+//! [`page`] has the pages of our own proxy, [`go`] those that tools of the Go proxy read. The proxy
+//! serves these types, everyone else reads them with [`AdminClient`], so the two cannot drift apart.
+
+mod client;
+pub mod go;
+mod page;
+
+pub use client::{AdminClient, AdminError};
+pub use page::{
+    BackendStats, CallStats, Health, Latency, MoveStats, ProxyStats, Rates, SlotCounts, SlotRoute, SlotsPage,
+};
