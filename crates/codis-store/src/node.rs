@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::error::{ErrorKind, StoreError};
+
 /// A node as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -103,6 +105,12 @@ pub enum Op {
 }
 
 impl Op {
+    /// Refuses a path that is none.
+    pub(crate) fn check_path(&self, op: &'static str) -> Result<(), StoreError> {
+        let open_end = matches!(self, Self::Create { mode, .. } if mode.is_sequential());
+        check_path(op, self.path(), open_end)
+    }
+
     /// The path the step is about.
     pub fn path(&self) -> &str {
         match self {
@@ -175,4 +183,15 @@ impl ConnectOptions {
         self.create_local = true;
         self
     }
+}
+
+/// Paths begin with a slash and have no empty, `.` or `..` part; that of a sequential node may end with a slash.
+pub(crate) fn check_path(op: &'static str, path: &str, open_end: bool) -> Result<(), StoreError> {
+    let names = path.strip_prefix('/').map(|rest| if open_end { rest.trim_end_matches('/') } else { rest });
+    let fine = |names: &str| names.split('/').all(|name| !matches!(name, "" | "." | ".."));
+    if !path.contains('\0') && (path == "/" || names.is_some_and(fine)) {
+        return Ok(());
+    }
+    let why = "a path begins with a slash and has no empty, . or .. part";
+    Err(StoreError::new(op, path, ErrorKind::Other).caused_by(why))
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch as state;
 use crate::address::StoreAddr;
 use crate::error::StoreError;
 use crate::local::LocalStore;
-use crate::node::{Acl, ConnectOptions, CreateMode, Node, Op, OpDone, SessionState};
+use crate::node::{Acl, ConnectOptions, CreateMode, Node, Op, OpDone, SessionState, check_path};
 use crate::watch::Watch;
 use crate::zk::ZkStore;
 
@@ -50,6 +50,7 @@ impl Store {
 
     /// Reads one node. `NoNode` when it is missing.
     pub async fn get(&self, path: &str) -> Result<Node> {
+        check_path("read", path, false)?;
         on_keeper!(self, keeper => keeper.get(path).await)
     }
 
@@ -61,6 +62,7 @@ impl Store {
 
     /// Names of the children, sorted as text. `NoNode` when the parent is missing.
     pub async fn children(&self, path: &str) -> Result<Vec<String>> {
+        check_path("list", path, false)?;
         on_keeper!(self, keeper => keeper.children(path).await)
     }
 
@@ -71,36 +73,45 @@ impl Store {
 
     /// Makes a node and says its full path. The parent must exist.
     pub async fn create(&self, path: &str, data: &[u8], mode: CreateMode, acl: Acl) -> Result<String> {
+        check_path("create", path, mode.is_sequential())?;
         on_keeper!(self, keeper => keeper.create(path, data, mode, acl).await)
     }
 
     /// Makes the node and its missing parents, empty and with access list [`Acl::Dir`]. Existing ones are left as they are.
     pub async fn ensure_dir(&self, path: &str) -> Result<()> {
+        check_path("create", path, false)?;
         on_keeper!(self, keeper => keeper.ensure_dir(path).await)
     }
 
     /// Rewrites a node that is still at version `expected`; says the new version.
     pub async fn set(&self, path: &str, data: &[u8], expected: i32) -> Result<i32> {
+        check_path("write", path, false)?;
         on_keeper!(self, keeper => keeper.set(path, data, expected).await)
     }
 
     /// Removes a node that is still at version `expected`; `None` removes whatever is there, for nodes that only we write.
     pub async fn delete(&self, path: &str, expected: Option<i32>) -> Result<()> {
+        check_path("delete", path, false)?;
         on_keeper!(self, keeper => keeper.delete(path, expected).await)
     }
 
     /// Does all the steps or none. On refusal `failed_op` and `path` of the error say which step.
     pub async fn commit(&self, ops: Vec<Op>) -> Result<Vec<OpDone>> {
+        for op in &ops {
+            op.check_path("commit")?;
+        }
         on_keeper!(self, keeper => keeper.commit(ops).await)
     }
 
     /// Children now (sorted), and a notice for when one comes or goes or the parent is deleted.
     pub async fn watch_children(&self, path: &str) -> Result<(Vec<String>, Watch)> {
+        check_path("watch children of", path, false)?;
         on_keeper!(self, keeper => keeper.watch_children(path).await)
     }
 
     /// The node now (`None`: missing), and a notice for when it is created, rewritten or deleted.
     pub async fn watch_node(&self, path: &str) -> Result<(Option<Node>, Watch)> {
+        check_path("watch", path, false)?;
         on_keeper!(self, keeper => keeper.watch_node(path).await)
     }
 

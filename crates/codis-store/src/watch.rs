@@ -13,7 +13,8 @@ pub enum Fired {
 
 /// A one-shot notice, set at the moment the value beside it was read: no change in between is missed.
 ///
-/// Dropping it gives up the watch.
+/// It fires on any change, also on one that is undone later; only a node that comes and goes again within
+/// milliseconds may leave no trace in a local store. Dropping it gives up the watch.
 #[derive(Debug)]
 pub struct Watch {
     fired: oneshot::Receiver<Fired>,

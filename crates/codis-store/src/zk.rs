@@ -239,7 +239,11 @@ impl ZkStore {
     }
 
     fn full(&self, path: &str) -> String {
-        format!("{}{path}", self.inner.chroot)
+        match (self.inner.chroot.as_str(), path) {
+            ("", path) => path.to_owned(),
+            (chroot, "/") => chroot.to_owned(),
+            (chroot, path) => format!("{chroot}{path}"),
+        }
     }
 
     /// Runs one call with its deadline, on a client whose connection is up.

@@ -1,0 +1,358 @@
+//! The one thread that owns the database connection of a session.
+//!
+//! Calls come as closures that are ready to run: each is one short transaction, nothing is awaited inside.
+//! Between them the thread listens for commits and deaths of other processes, fires watches, beats the session's heart
+//! and reaps dead sessions. Every process does the reaping; the transaction decides who does it first.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::notice::{Bell, Notice};
+use super::session::{SessionDir, SessionFile, network_file_system};
+use super::tree::{self, Fault, Interest, Mark};
+use crate::error::ErrorKind;
+use crate::node::{ConnectOptions, SessionState};
+use crate::watch::Fired;
+
+mod migrations {
+    refinery::embed_migrations!("../../migrations/local");
+}
+
+/// Looks at `data_version` this often even when no file event comes.
+const LOOK: Duration = Duration::from_millis(100);
+/// Tries the locks of the other sessions this often even when no file event comes.
+const PROBE: Duration = Duration::from_millis(200);
+/// How often the heart beats.
+const BEAT: Duration = Duration::from_secs(1);
+/// Longest wait for another process's transaction.
+const BUSY: Duration = Duration::from_secs(2);
+/// A commit follows the event of its log write after a sync of the disk: look again after 1, 2, 4 ... 32 ms.
+const SECOND_LOOKS: u32 = 6;
+/// Calls done between two looks around.
+const BATCH: usize = 64;
+
+/// A call, ready to run.
+pub(super) type Job = Box<dyn FnOnce(&mut Engine) + Send>;
+
+type Result<T> = std::result::Result<T, Fault>;
+
+/// State of the store's thread.
+pub(super) struct Engine {
+    db: Connection,
+    sessions: SessionDir,
+    session: Option<SessionFile>,
+    timeout: Duration,
+    state: watch::Sender<SessionState>,
+    watches: Vec<Armed>,
+    /// As `PRAGMA data_version` last said: it changes when another connection commits.
+    data_version: i64,
+    /// We have committed since the watches were last looked at.
+    committed: bool,
+}
+
+struct Armed {
+    path: String,
+    interest: Interest,
+    seen: Mark,
+    sender: oneshot::Sender<Fired>,
+}
+
+/// Why a local store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    #[error("there is no file {}", .0.display())]
+    Missing(PathBuf),
+    #[error(
+        "it lies on {0}, and a local store needs a local disk: file locks and change notices of other machines do not arrive here"
+    )]
+    NetworkFileSystem(&'static str),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Sql(#[from] rusqlite::Error),
+    #[error("its schema cannot be brought up to date")]
+    Schema(#[source] Box<refinery::Error>),
+    #[error("its session cannot be opened: {0}")]
+    Session(ErrorKind),
+}
+
+impl Engine {
+    /// Opens the database and a session.
+    pub(super) fn open(
+        path: &Path,
+        options: &ConnectOptions,
+        bell: Bell,
+        state: watch::Sender<SessionState>,
+    ) -> std::result::Result<(Self, Notice), OpenError> {
+        let deadline = Instant::now() + options.connect_timeout;
+        let folder = match path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        if !path.exists() {
+            if !options.create_local {
+                return Err(OpenError::Missing(path.to_owned()));
+            }
+            std::fs::create_dir_all(folder)?;
+        }
+        let magic = rustix::fs::statfs(folder).map_err(io::Error::from)?.f_type;
+        // The kernel's type is signed on some machines; the magic is 32 bits everywhere.
+        if let Some(name) = network_file_system(magic as u64 & 0xFFFF_FFFF) {
+            return Err(OpenError::NetworkFileSystem(name));
+        }
+        let sessions = SessionDir::beside(path)?;
+        let preparing = sessions.preparing(deadline)?;
+        let mut db = Connection::open(path)?;
+        db.busy_timeout(BUSY)?;
+        db.set_prepared_statement_cache_capacity(32);
+        db.pragma_update(None, "journal_mode", "wal")?;
+        // A switch that was acknowledged must survive a power failure, or moved keys would be looked for at the source.
+        db.pragma_update(None, "synchronous", "full")?;
+        migrations::migrations::runner().run(&mut db).map_err(|error| OpenError::Schema(Box::new(error)))?;
+        drop(preparing);
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let notice = Notice::new(bell, Path::new(&log), sessions.path())?;
+        let mut engine = Self {
+            db,
+            sessions,
+            session: None,
+            timeout: options.session_timeout,
+            state,
+            watches: Vec::new(),
+            data_version: 0,
+            committed: false,
+        };
+        let session = |fault| match fault {
+            Fault::Kind(kind) => OpenError::Session(kind),
+            Fault::Sql(error) => OpenError::Sql(error),
+            Fault::Io(error) => OpenError::Io(error),
+        };
+        // What dead processes left is gone before the first call sees it.
+        engine.reap().map_err(session)?;
+        engine.open_session().map_err(session)?;
+        Ok((engine, notice))
+    }
+
+    /// Serves calls until all handles are gone.
+    pub(super) fn run(mut self, notice: &Notice, jobs: &mut mpsc::Receiver<Job>) {
+        let mut beaten = Instant::now();
+        let mut probed = Instant::now();
+        let mut looks = 0;
+        loop {
+            let pause = if jobs.is_empty() { pause(looks) } else { Duration::ZERO };
+            let noticed = match notice.wait(pause) {
+                Ok(noticed) => noticed,
+                Err(error) => {
+                    tracing::error!(%error, "the local store's thread cannot wait for changes and ends");
+                    self.expire();
+                    return;
+                }
+            };
+            for _ in 0..BATCH {
+                match jobs.try_recv() {
+                    Ok(job) => job(&mut self),
+                    Err(mpsc::error::TryRecvError::Empty) => break,
+                    Err(mpsc::error::TryRecvError::Disconnected) => {
+                        self.close_session();
+                        return;
+                    }
+                }
+            }
+            looks = if noticed.written { SECOND_LOOKS } else { looks.saturating_sub(1) };
+            let others = self.others_committed();
+            if others {
+                looks = 0;
+            }
+            if others || self.committed {
+                self.committed = false;
+                self.look_around();
+            }
+            if beaten.elapsed() >= BEAT.min(self.timeout / 4) {
+                beaten = Instant::now();
+                self.beat();
+            }
+            if noticed.session_closed || probed.elapsed() >= PROBE {
+                probed = Instant::now();
+                if let Err(fault) = self.reap() {
+                    tracing::warn!(?fault, "dead sessions of the local store cannot be removed now");
+                }
+            }
+        }
+    }
+
+    /// The database, for reading.
+    pub(super) fn reading(&self) -> Result<&Connection> {
+        if self.session.is_some() { Ok(&self.db) } else { Err(ErrorKind::Expired.into()) }
+    }
+
+    /// Runs `change` as one transaction of this session: all of it or, when it fails, nothing.
+    pub(super) fn write<T>(&mut self, change: impl FnOnce(&Connection, i64, i64) -> Result<T>) -> Result<T> {
+        let Some(session) = self.session.as_ref().map(|session| session.id) else {
+            return Err(ErrorKind::Expired.into());
+        };
+        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if !session_exists(&transaction, session)? {
+            drop(transaction);
+            self.expire();
+            return Err(ErrorKind::Expired.into());
+        }
+        let done = change(&transaction, session, now_ms())?;
+        transaction.commit()?;
+        self.committed = true;
+        Ok(done)
+    }
+
+    /// Sets a watch on what the caller has just read.
+    pub(super) fn arm(
+        &mut self,
+        path: &str,
+        interest: Interest,
+        sender: oneshot::Sender<Fired>,
+    ) -> Result<()> {
+        let seen = tree::mark(&self.db, path, interest)?;
+        self.watches.push(Armed { path: path.to_owned(), interest, seen, sender });
+        Ok(())
+    }
+
+    /// Number of the session, 0 when it is over.
+    pub(super) fn session_id(&self) -> i64 {
+        self.session.as_ref().map_or(0, |session| session.id)
+    }
+
+    /// Begins a session after one that has expired; says its number. None follows one that was closed.
+    pub(super) fn reopen_session(&mut self) -> Result<i64> {
+        if *self.state.borrow() == SessionState::Closed {
+            return Err(ErrorKind::Expired.into());
+        }
+        self.open_session()
+    }
+
+    fn open_session(&mut self) -> Result<i64> {
+        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute(
+            "INSERT INTO session (pid, timeout_ms, opened_ms) VALUES (?1, ?2, ?3)",
+            (std::process::id(), i64::try_from(self.timeout.as_millis()).unwrap_or(i64::MAX), now_ms()),
+        )?;
+        let id = transaction.last_insert_rowid();
+        let file = self.sessions.open(id)?;
+        // Files whose row is gone are left by processes that died while closing.
+        for old in self.sessions.list()? {
+            if !session_exists(&transaction, old)? {
+                self.sessions.remove(old)?;
+            }
+        }
+        transaction.commit()?;
+        self.session = Some(file);
+        self.state.send_replace(SessionState::Connected);
+        Ok(id)
+    }
+
+    /// Ends the session and removes what it owns.
+    pub(super) fn close_session(&mut self) {
+        if let Some(session) = self.session.take() {
+            // When this fails the lock goes all the same, and another process removes what is left.
+            if let Err(fault) = end_sessions(&mut self.db, &[session.id]) {
+                tracing::debug!(?fault, "left to other processes to clean up");
+            }
+            let _ = self.sessions.remove(session.id);
+            self.committed = true;
+        }
+        self.state.send_replace(SessionState::Closed);
+        self.watches.clear();
+    }
+
+    fn expire(&mut self) {
+        self.session = None;
+        self.state.send_replace(SessionState::Expired);
+        for armed in self.watches.drain(..) {
+            let _ = armed.sender.send(Fired::SessionOver);
+        }
+    }
+
+    fn others_committed(&mut self) -> bool {
+        match self.db.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0)) {
+            Ok(now) => std::mem::replace(&mut self.data_version, now) != now,
+            Err(error) => {
+                tracing::warn!(%error, "the local store cannot be looked at");
+                false
+            }
+        }
+    }
+
+    /// After a commit: does our session still hold, and which watches have something to tell?
+    fn look_around(&mut self) {
+        if self.session.as_ref().is_some_and(|own| matches!(session_exists(&self.db, own.id), Ok(false))) {
+            self.expire();
+        }
+        let db = &self.db;
+        self.watches.retain(|armed| !armed.sender.is_closed());
+        let told = self.watches.extract_if(.., |armed| {
+            tree::mark(db, &armed.path, armed.interest).is_ok_and(|now| now != armed.seen)
+        });
+        for armed in told {
+            // The one who waited may have gone in this instant.
+            let _ = armed.sender.send(Fired::Changed);
+        }
+    }
+
+    fn beat(&self) {
+        if let Some(Err(error)) = self.session.as_ref().map(SessionFile::beat) {
+            tracing::warn!(%error, "the local store's session cannot show that it is alive");
+        }
+    }
+
+    /// Ends the sessions of dead processes.
+    fn reap(&mut self) -> Result<()> {
+        let own = self.session_id();
+        let mut dead = Vec::new();
+        let mut select = self.db.prepare_cached("SELECT id, timeout_ms FROM session WHERE id <> ?1")?;
+        let others = select.query_map([own], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for other in others.collect::<rusqlite::Result<Vec<(i64, i64)>>>()? {
+            let (id, timeout_ms) = other;
+            if self.sessions.is_dead(id, Duration::from_millis(timeout_ms.unsigned_abs()))? {
+                dead.push(id);
+            }
+        }
+        drop(select);
+        if dead.is_empty() {
+            return Ok(());
+        }
+        end_sessions(&mut self.db, &dead)?;
+        self.committed = true;
+        for id in dead {
+            self.sessions.remove(id)?;
+        }
+        Ok(())
+    }
+}
+
+/// How long to wait when nothing is to do: short after a log write whose commit has not shown yet.
+fn pause(looks: u32) -> Duration {
+    match looks {
+        0 => LOOK,
+        left => Duration::from_millis(1 << (SECOND_LOOKS - left)),
+    }
+}
+
+fn end_sessions(db: &mut Connection, ids: &[i64]) -> Result<()> {
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for id in ids {
+        tree::delete_owned(&transaction, *id)?;
+        transaction.execute("DELETE FROM session WHERE id = ?1", [id])?;
+    }
+    Ok(transaction.commit()?)
+}
+
+fn session_exists(db: &Connection, id: i64) -> Result<bool> {
+    Ok(db.prepare_cached("SELECT 1 FROM session WHERE id = ?1")?.exists([id])?)
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
