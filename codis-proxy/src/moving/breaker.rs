@@ -95,7 +95,9 @@ mod tests {
         breaker.failed(now, 1.0);
         let mut pauses = Vec::new();
         for _ in 0..10 {
-            let Admission::Refused(wait) = breaker.admit(now) else { panic!("must refuse before the pause is over") };
+            let Admission::Refused(wait) = breaker.admit(now) else {
+                panic!("must refuse before the pause is over")
+            };
             pauses.push(wait.as_millis());
             now += wait;
             assert_eq!(breaker.admit(now), Admission::Probe);

@@ -81,10 +81,7 @@ pub(crate) enum Cause {
 impl Cause {
     /// Whether the pair of servers is at fault, so that others should not run into it.
     pub(crate) fn breaks(&self) -> bool {
-        matches!(
-            self,
-            Self::Link(LinkError::Broken { .. } | LinkError::TimedOut { .. }) | Self::Short { .. }
-        )
+        matches!(self, Self::Link(LinkError::Broken { .. } | LinkError::TimedOut { .. }) | Self::Short { .. })
     }
 }
 
@@ -163,7 +160,8 @@ impl Lane {
         let mut commands = Commands::default();
         // What an earlier hand-over has left watched.
         commands.push(&[b"UNWATCH"]);
-        let watch: Vec<&[u8]> = std::iter::once(&b"WATCH"[..]).chain(job.keys.iter().map(|k| &k[..])).collect();
+        let watch: Vec<&[u8]> =
+            std::iter::once(&b"WATCH"[..]).chain(job.keys.iter().map(|k| &k[..])).collect();
         commands.push(&watch);
         for key in &job.keys {
             commands.push(&[b"DUMP", key]);
@@ -204,7 +202,8 @@ impl Lane {
             commands.push(&[b"RESTORE", key, ttl_ms.to_string().as_bytes(), payload]);
         }
         let size: usize = found.iter().map(|found| found.payload.len()).sum();
-        let after = self.dest.settings.command_timeout + Duration::from_secs_f64(size as f64 / BYTES_PER_SECOND);
+        let after =
+            self.dest.settings.command_timeout + Duration::from_secs_f64(size as f64 / BYTES_PER_SECOND);
         let replies = self.dest.call_and_wait(job.slot, commands, job.to_slaves, after).await?;
         let mut busy = 0;
         for reply in &replies[..found.len()] {
@@ -223,7 +222,8 @@ impl Lane {
     async fn unlink(&mut self, job: &Job, found: &[Found]) -> Result<bool, Cause> {
         let mut commands = Commands::default();
         commands.push(&[b"MULTI"]);
-        let unlink: Vec<&[u8]> = std::iter::once(&b"UNLINK"[..]).chain(found.iter().map(|f| &f.key[..])).collect();
+        let unlink: Vec<&[u8]> =
+            std::iter::once(&b"UNLINK"[..]).chain(found.iter().map(|f| &f.key[..])).collect();
         commands.push(&unlink);
         commands.push(&[b"EXEC"]);
         let after = self.source.settings.command_timeout;
@@ -262,7 +262,12 @@ impl Side {
     }
 
     /// Sends commands. If they are not answered the connection is given to those that have to be killed.
-    async fn call(&mut self, slot: SlotId, commands: &Commands, after: Duration) -> Result<Vec<Reply>, LinkError> {
+    async fn call(
+        &mut self,
+        slot: SlotId,
+        commands: &Commands,
+        after: Duration,
+    ) -> Result<Vec<Reply>, LinkError> {
         let gone = || LinkError::Broken { addr: self.addr.clone(), what: "not connected".to_owned() };
         let mut link = self.link.take().ok_or_else(gone)?;
         match link.call(commands, after).await {
@@ -300,9 +305,12 @@ impl Side {
         match replies {
             [] => Ok(()),
             [_, Reply::Int(got)] if *got >= i64::from(slaves) => Ok(()),
-            [_, Reply::Int(got)] => {
-                Err(Cause::Short { addr: self.addr.clone(), wanted: slaves, got: *got, after: self.settings.wait })
-            }
+            [_, Reply::Int(got)] => Err(Cause::Short {
+                addr: self.addr.clone(),
+                wanted: slaves,
+                got: *got,
+                after: self.settings.wait,
+            }),
             [.., last] => Err(self.odd("WAIT", last)),
         }
     }
@@ -312,11 +320,13 @@ impl Side {
         if slaves == 0 {
             return Ok(());
         }
-        let replies = self.call_and_wait(slot, Commands::default(), slaves, self.settings.command_timeout).await?;
+        let replies =
+            self.call_and_wait(slot, Commands::default(), slaves, self.settings.command_timeout).await?;
         self.check_wait(&replies, slaves)
     }
 
     fn odd(&self, command: &'static str, reply: &Reply) -> Cause {
-        LinkError::Answer { addr: self.addr.clone(), command, reply: format!("\"{}\"", reply.describe()) }.into()
+        LinkError::Answer { addr: self.addr.clone(), command, reply: format!("\"{}\"", reply.describe()) }
+            .into()
     }
 }

@@ -104,7 +104,8 @@ impl Link {
         stream.set_nodelay(true).map_err(broken)?;
         SockRef::from(&stream).set_tcp_user_timeout(Some(settings.command_timeout * 2)).map_err(broken)?;
         let handle = Handle { client: 0, run_id: String::new() };
-        let mut link = Self { addr: addr.clone(), stream, buf: BytesMut::new(), handle, used: Instant::now() };
+        let mut link =
+            Self { addr: addr.clone(), stream, buf: BytesMut::new(), handle, used: Instant::now() };
 
         let mut hello = Commands::default();
         if let Some(password) = &settings.password {
@@ -143,7 +144,11 @@ impl Link {
     ///
     /// # Errors
     /// [`LinkError::Broken`] or [`LinkError::TimedOut`]; error replies of the server are not errors here.
-    pub(crate) async fn call(&mut self, commands: &Commands, after: Duration) -> Result<Vec<Reply>, LinkError> {
+    pub(crate) async fn call(
+        &mut self,
+        commands: &Commands,
+        after: Duration,
+    ) -> Result<Vec<Reply>, LinkError> {
         let deadline = tokio::time::Instant::now() + after;
         let answered = timeout_at(deadline, self.exchange(commands)).await;
         let replies = match answered {

@@ -57,8 +57,8 @@ impl Settings {
         Self {
             password: limits.password,
             name: format!("codis-proxy-{}-move", std::process::id()),
-            command_timeout: Duration::from_secs(3),
-            wait: Duration::from_secs(1),
+            command_timeout: Duration::from_secs(5),
+            wait: Duration::from_secs(5),
             fresh: Duration::from_secs(1),
             lanes: 4,
             queue: 10_000,
@@ -223,7 +223,9 @@ impl Movers {
             // Borrowing would need a key type of its own; cloning `Bytes` counts a reference.
             match flights.get(&(slot, key.clone())) {
                 Some(flight)
-                    if flight.generation == generation && flight.from == from.addr && flight.to == to.addr =>
+                    if flight.generation == generation
+                        && flight.from == from.addr
+                        && flight.to == to.addr =>
                 {
                     if !shared.iter().any(|other| other.id == flight.id) {
                         shared.push(flight);
@@ -282,8 +284,13 @@ impl Movers {
     pub(crate) fn stats(&self) -> MoveStats {
         MoveStats {
             settled: self.inner.settled.borrow().len() as u64,
-            broken_pairs: self.inner.pairs.borrow().values().filter(|pair| pair.breaker.borrow().is_open()).count()
-                as u64,
+            broken_pairs: self
+                .inner
+                .pairs
+                .borrow()
+                .values()
+                .filter(|pair| pair.breaker.borrow().is_open())
+                .count() as u64,
             to_kill: self.inner.debts.len() as u64,
             ..self.inner.stats.get()
         }

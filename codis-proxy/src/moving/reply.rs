@@ -198,7 +198,9 @@ mod tests {
 
     #[test]
     fn decodes_every_kind() {
-        let got = all(b"+OK\r\n-BUSYKEY Target\r\n:-2\r\n$-1\r\n$4\r\na\r\nb\r\n*-1\r\n*2\r\n:1\r\n*1\r\n$0\r\n\r\n");
+        let got = all(
+            b"+OK\r\n-BUSYKEY Target\r\n:-2\r\n$-1\r\n$4\r\na\r\nb\r\n*-1\r\n*2\r\n:1\r\n*1\r\n$0\r\n\r\n",
+        );
         let want = vec![
             Reply::Simple("OK".into()),
             Reply::Error("BUSYKEY Target".into()),
@@ -206,7 +208,10 @@ mod tests {
             Reply::Bulk(None),
             Reply::Bulk(Some("a\r\nb".into())),
             Reply::Array(None),
-            Reply::Array(Some(vec![Reply::Int(1), Reply::Array(Some(vec![Reply::Bulk(Some(Bytes::new()))]))])),
+            Reply::Array(Some(vec![
+                Reply::Int(1),
+                Reply::Array(Some(vec![Reply::Bulk(Some(Bytes::new()))])),
+            ])),
         ];
         assert_eq!(got, want);
     }
@@ -223,7 +228,13 @@ mod tests {
 
     #[test]
     fn refuses_garbage() {
-        for bad in [&b"hello\r\n"[..], b":1x\r\n", b"+OK\n", b"$999999999999\r\n", b"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n"] {
+        for bad in [
+            &b"hello\r\n"[..],
+            b":1x\r\n",
+            b"+OK\n",
+            b"$999999999999\r\n",
+            b"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
+        ] {
             assert!(take(&mut BytesMut::from(bad)).is_err(), "{:?}", String::from_utf8_lossy(bad));
         }
     }
