@@ -8,6 +8,7 @@
 mod action;
 mod cluster;
 mod extra;
+mod finding;
 mod group;
 mod ids;
 mod moves;
@@ -18,6 +19,7 @@ mod slot;
 pub use action::{Action, ActionKind};
 pub use cluster::{Cluster, Dashboard, Gap, GoTask, LockEntry, MoverLease, Versioned};
 pub use extra::Extra;
+pub use finding::{Finding, Severity, findings};
 pub use group::{Group, Role, Server};
 pub use ids::{Addr, GroupId, ParseError, ProductName, ProxyId};
 pub use moves::{Move, MoveState};
