@@ -169,7 +169,7 @@ impl Lane {
         }
         // A large value keeps the server busy for as long as it takes.
         let after = self.source.settings.command_timeout * 3;
-        let replies = self.source.call(job.slot, &commands, after).await?;
+        let replies = self.source.call(job.slot, &commands, after, None).await?;
         for reply in &replies[..2] {
             if !matches!(reply, Reply::Simple(_)) {
                 return Err(self.source.odd("WATCH", reply));
@@ -267,10 +267,15 @@ impl Side {
         slot: SlotId,
         commands: &Commands,
         after: Duration,
+        wait: Option<Duration>,
     ) -> Result<Vec<Reply>, LinkError> {
         let gone = || LinkError::Broken { addr: self.addr.clone(), what: "not connected".to_owned() };
         let mut link = self.link.take().ok_or_else(gone)?;
-        match link.call(commands, after).await {
+        let answered = match wait {
+            None => link.call(commands, after).await,
+            Some(wait) => link.call_wait(commands, after, wait).await,
+        };
+        match answered {
             Ok(replies) => {
                 self.link = Some(link);
                 Ok(replies)
@@ -290,14 +295,13 @@ impl Side {
         slaves: u32,
         after: Duration,
     ) -> Result<Vec<Reply>, LinkError> {
-        let mut after = after;
-        if slaves > 0 {
-            let wait = self.settings.wait;
-            commands.push(&[b"PUBLISH", CHANNEL, b""]);
-            commands.push(&[b"WAIT", slaves.to_string().as_bytes(), wait.as_millis().to_string().as_bytes()]);
-            after += wait;
+        if slaves == 0 {
+            return self.call(slot, &commands, after, None).await;
         }
-        self.call(slot, &commands, after).await
+        let wait = self.settings.wait;
+        commands.push(&[b"PUBLISH", CHANNEL, b""]);
+        commands.push(&[b"WAIT", slaves.to_string().as_bytes(), wait.as_millis().to_string().as_bytes()]);
+        self.call(slot, &commands, after, Some(wait)).await
     }
 
     /// Reads what [`Side::call_and_wait`] got for its last two commands.

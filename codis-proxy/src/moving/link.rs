@@ -11,7 +11,7 @@ use codis_core::Addr;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout_at;
+use tokio::time::timeout;
 
 use super::Settings;
 use super::reply::{Commands, Reply, take};
@@ -94,7 +94,7 @@ impl Link {
 
     async fn greeted(addr: &Addr, settings: &Settings) -> Result<(Self, String), LinkError> {
         let after = settings.command_timeout;
-        let opened = tokio::time::timeout(after, Self::greet(addr, settings)).await;
+        let opened = timeout(after, Self::greet(addr, settings)).await;
         opened.unwrap_or_else(|_| Err(LinkError::TimedOut { addr: addr.clone(), after }))
     }
 
@@ -149,13 +149,73 @@ impl Link {
         commands: &Commands,
         after: Duration,
     ) -> Result<Vec<Reply>, LinkError> {
-        let deadline = tokio::time::Instant::now() + after;
-        let answered = timeout_at(deadline, self.exchange(commands)).await;
-        let replies = match answered {
-            Ok(Ok(replies)) => replies,
-            Ok(Err(what)) => return Err(LinkError::Broken { addr: self.addr.clone(), what }),
-            Err(_) => return Err(LinkError::TimedOut { addr: self.addr.clone(), after }),
+        let mut replies = Vec::with_capacity(commands.count());
+        self.send(commands, &mut replies, commands.count(), after).await?;
+        self.settled(replies)
+    }
+
+    /// The same where the last command is a `WAIT`, which may take `wait` longer than the others.
+    ///
+    /// # Errors
+    /// As for [`Link::call`].
+    pub(crate) async fn call_wait(
+        &mut self,
+        commands: &Commands,
+        after: Duration,
+        wait: Duration,
+    ) -> Result<Vec<Reply>, LinkError> {
+        let mut replies = Vec::with_capacity(commands.count());
+        self.send(commands, &mut replies, commands.count() - 1, after).await?;
+        self.receive(&mut replies, commands.count(), after + wait).await?;
+        self.settled(replies)
+    }
+
+    async fn send(
+        &mut self,
+        commands: &Commands,
+        replies: &mut Vec<Reply>,
+        wanted: usize,
+        after: Duration,
+    ) -> Result<(), LinkError> {
+        let sent = tokio::time::Instant::now();
+        match timeout(after, self.stream.write_all(commands.bytes())).await {
+            Ok(Ok(())) => self.receive(replies, wanted, after.saturating_sub(sent.elapsed())).await,
+            Ok(Err(e)) => Err(self.broken(e.to_string())),
+            Err(_) => Err(LinkError::TimedOut { addr: self.addr.clone(), after }),
+        }
+    }
+
+    /// Reads until there are `wanted` replies.
+    async fn receive(
+        &mut self,
+        replies: &mut Vec<Reply>,
+        wanted: usize,
+        after: Duration,
+    ) -> Result<(), LinkError> {
+        let read = async {
+            while replies.len() < wanted {
+                match take(&mut self.buf)? {
+                    Some(reply) => replies.push(reply),
+                    None if self.stream.read_buf(&mut self.buf).await.map_err(|e| e.to_string())? == 0 => {
+                        return Err("the server closed the connection".to_owned());
+                    }
+                    None => {}
+                }
+            }
+            Ok(())
         };
+        match timeout(after, read).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(what)) => Err(self.broken(what)),
+            Err(_) => Err(LinkError::TimedOut { addr: self.addr.clone(), after }),
+        }
+    }
+
+    /// Leaves the connection as it has to be between two calls.
+    fn settled(&mut self, replies: Vec<Reply>) -> Result<Vec<Reply>, LinkError> {
+        if !self.buf.is_empty() {
+            return Err(self.broken("the server sent a reply too many".to_owned()));
+        }
         self.used = Instant::now();
         if self.buf.capacity() > KEPT_BUFFER {
             self.buf = BytesMut::new();
@@ -163,19 +223,8 @@ impl Link {
         Ok(replies)
     }
 
-    async fn exchange(&mut self, commands: &Commands) -> Result<Vec<Reply>, String> {
-        self.stream.write_all(commands.bytes()).await.map_err(|e| e.to_string())?;
-        let mut replies = Vec::with_capacity(commands.count());
-        while replies.len() < commands.count() {
-            match take(&mut self.buf)? {
-                Some(reply) => replies.push(reply),
-                None if self.stream.read_buf(&mut self.buf).await.map_err(|e| e.to_string())? == 0 => {
-                    return Err("the server closed the connection".to_owned());
-                }
-                None => {}
-            }
-        }
-        if self.buf.is_empty() { Ok(replies) } else { Err("the server sent a reply too many".to_owned()) }
+    fn broken(&self, what: String) -> LinkError {
+        LinkError::Broken { addr: self.addr.clone(), what }
     }
 
     /// Whether the server still knows the connection: asked only when it has been idle for a while,

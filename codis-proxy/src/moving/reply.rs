@@ -3,14 +3,9 @@
 //! The data path cuts replies without looking inside. A hand-over has to look: it decides by what
 //! `DUMP`, `RESTORE`, `EXEC` and `WAIT` answer.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
+use codis_resp::{Cut, ReplyScanner};
 
-/// Longest line (simple string, error, number) that is accepted, in bytes.
-const MAX_LINE: usize = 64 * 1024;
-/// Longest bulk string that is accepted, in bytes: what a server can hold, and some room for a dump's frame.
-const MAX_BULK: usize = 600 << 20;
-/// Most elements of an array: an `EXEC` of a hand-over answers two, `ROLE` a few for each slave.
-const MAX_ARRAY: usize = 1 << 20;
 /// Deepest nesting that is accepted.
 const MAX_DEPTH: usize = 4;
 
@@ -72,50 +67,21 @@ fn shortened(text: &[u8]) -> String {
 /// # Errors
 /// What is wrong with the bytes. The connection cannot be used afterwards.
 pub(crate) fn take(buf: &mut BytesMut) -> Result<Option<Reply>, String> {
-    let Some(len) = measure(buf, MAX_DEPTH)? else { return Ok(None) };
-    let mut whole = buf.split_to(len).freeze();
-    decode(&mut whole).map(Some)
-}
-
-/// Length in bytes of the reply at the front of `buf`, when all of it is there.
-fn measure(buf: &[u8], depth: usize) -> Result<Option<usize>, String> {
-    let Some((line, after)) = line(buf)? else { return Ok(None) };
-    match line[0] {
-        b'+' | b'-' | b':' => Ok(Some(after)),
-        b'$' => {
-            let n = number(&line[1..])?;
-            let Ok(n) = usize::try_from(n) else { return Ok(Some(after)) };
-            if n > MAX_BULK {
-                return Err(format!("a string of {n} bytes was announced"));
-            }
-            let end = after + n + 2;
-            Ok((buf.len() >= end).then_some(end))
-        }
-        b'*' => {
-            let n = number(&line[1..])?;
-            let Ok(n) = usize::try_from(n) else { return Ok(Some(after)) };
-            if n > MAX_ARRAY || depth == 0 {
-                return Err(format!("an array of {n} elements was announced at depth {}", MAX_DEPTH - depth));
-            }
-            let mut at = after;
-            for _ in 0..n {
-                let Some(len) = measure(&buf[at..], depth - 1)? else { return Ok(None) };
-                at += len;
-            }
-            Ok(Some(at))
-        }
-        other => Err(format!("a reply began with byte {other:#04x}")),
+    if buf.is_empty() {
+        return Ok(None);
+    }
+    match ReplyScanner::default().advance(buf).map_err(|e| e.to_string())? {
+        Cut::Complete(len) => decode(&mut buf.split_to(len).freeze(), MAX_DEPTH).map(Some),
+        Cut::Missing(_) => Ok(None),
     }
 }
 
-/// The line at the front of `buf` without its end, and where the next one begins.
-fn line(buf: &[u8]) -> Result<Option<(&[u8], usize)>, String> {
-    match memchr::memchr(b'\n', &buf[..buf.len().min(MAX_LINE)]) {
-        Some(at) if at >= 2 && buf[at - 1] == b'\r' => Ok(Some((&buf[..at - 1], at + 1))),
-        Some(_) => Err("a line did not end with CR LF".to_owned()),
-        None if buf.len() >= MAX_LINE => Err(format!("a line is longer than {MAX_LINE} bytes")),
-        None => Ok(None),
-    }
+/// Takes the line at the front of `buf`, and returns it without its end.
+fn line(buf: &mut Bytes) -> Result<Bytes, String> {
+    let end = memchr::memchr(b'\n', buf).filter(|&at| at >= 2 && buf[at - 1] == b'\r');
+    let end = end.ok_or_else(|| "a line did not end with CR LF".to_owned())?;
+    let line = buf.split_to(end + 1);
+    Ok(line.slice(..end - 1))
 }
 
 fn number(digits: &[u8]) -> Result<i64, String> {
@@ -125,17 +91,16 @@ fn number(digits: &[u8]) -> Result<i64, String> {
         .ok_or_else(|| format!("{:?} is not a number", String::from_utf8_lossy(digits)))
 }
 
-/// Decodes a reply that [`measure`] has found to be whole, and advances `buf` past it.
-fn decode(buf: &mut Bytes) -> Result<Reply, String> {
-    let Some((head, after)) = line(buf)? else { return Err("a reply ended early".to_owned()) };
-    let (kind, text) = (head[0], 1..head.len());
-    let text = buf.slice(text);
-    buf.advance(after);
-    Ok(match kind {
+/// Decodes a reply of which all bytes are there, and takes it off the front of `buf`.
+fn decode(buf: &mut Bytes, depth: usize) -> Result<Reply, String> {
+    let line = line(buf)?;
+    let text = line.slice(1..);
+    Ok(match line[0] {
         b'+' => Reply::Simple(text),
         b'-' => Reply::Error(text),
         b':' => Reply::Int(number(&text)?),
         b'$' => match usize::try_from(number(&text)?) {
+            Ok(n) if n + 2 > buf.len() => return Err("a string ended early".to_owned()),
             Ok(n) => {
                 let data = buf.split_to(n);
                 buf.advance(2);
@@ -143,10 +108,12 @@ fn decode(buf: &mut Bytes) -> Result<Reply, String> {
             }
             Err(_) => Reply::Bulk(None),
         },
-        _ => match usize::try_from(number(&text)?) {
-            Ok(n) => Reply::Array(Some((0..n).map(|_| decode(buf)).collect::<Result<_, _>>()?)),
+        b'*' if depth == 0 => return Err(format!("a reply is nested more than {MAX_DEPTH} deep")),
+        b'*' => match usize::try_from(number(&text)?) {
+            Ok(n) => Reply::Array(Some((0..n).map(|_| decode(buf, depth - 1)).collect::<Result<_, _>>()?)),
             Err(_) => Reply::Array(None),
         },
+        other => return Err(format!("a reply began with byte {other:#04x}")),
     })
 }
 
