@@ -6,10 +6,12 @@
 
 mod address;
 mod error;
+mod layout;
 mod local;
 mod node;
 mod store;
 mod watch;
+mod wire;
 mod zk;
 
 pub use address::{BadStoreAddr, StoreAddr};
