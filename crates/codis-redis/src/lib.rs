@@ -1,1 +1,32 @@
-//! The only crate that names the redis client: probes, sizes, the stock mover, the ledger workload.
+//! The only crate that names the redis client: what servers are, how keys are moved between stock
+//! servers, and a workload that keeps account of what it wrote.
+//!
+//! - [`probe`], [`replicaof`], [`Redis`]: control connections;
+//! - [`scan_slots`], [`count_by_slot`]: which keys a server holds;
+//! - [`bulk_move`]: the hand-over of all keys of some slots, for the mover;
+//! - [`ledger`]: writers through proxies whose every acknowledged write is checked afterwards.
+//!
+//! It knows servers, keys and slots, and nothing of the store, groups or tasks: what may be moved, and
+//! when, is decided elsewhere.
+
+mod backoff;
+mod clients;
+mod conn;
+mod error;
+mod handover;
+mod info;
+pub mod ledger;
+mod probe;
+mod reply;
+mod scan;
+
+pub use clients::kill_by_name;
+pub use conn::{Conn, ConnectOptions, Password};
+pub use error::{RedisCause, RedisError};
+pub use handover::{
+    BulkError, BulkOptions, BulkProgress, BulkReport, Endpoint, Lease, Route, Stall, bulk_move, probe_move,
+};
+pub use info::{LiveRole, ServerInfo, ServerKind, SlaveLink};
+pub use probe::{Redis, probe, replicaof};
+pub use reply::Reply;
+pub use scan::{Found, Scan, SlotKeys, count_by_slot, sample_slots, scan_slots};
