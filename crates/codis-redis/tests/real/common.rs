@@ -8,7 +8,7 @@ use codis_testkit::{RedisServer, RespClient, eventually};
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-pub struct Held;
+pub(crate) struct Held;
 
 impl Lease for Held {
     fn prove(&self) -> BoxFuture<'_, Result<(), String>> {
@@ -16,15 +16,15 @@ impl Lease for Held {
     }
 }
 
-pub struct Sides {
-    pub s: RedisServer,
-    pub s_slave: RedisServer,
-    pub d: RedisServer,
-    pub d_slave: RedisServer,
+pub(crate) struct Sides {
+    pub(crate) s: RedisServer,
+    pub(crate) s_slave: RedisServer,
+    pub(crate) d: RedisServer,
+    pub(crate) d_slave: RedisServer,
 }
 
 impl Sides {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         // DEBUG compares values; the append-only file outlives a SIGKILL.
         let builder = || RedisServer::builder().config("enable-debug-command", "yes");
         let start = || builder().config("appendonly", "yes").start();
@@ -37,7 +37,7 @@ impl Sides {
         Self { s, s_slave, d, d_slave }
     }
 
-    pub fn route(&self) -> Route {
+    pub(crate) fn route(&self) -> Route {
         Route {
             from: Endpoint { addr: addr(&self.s), slaves: 1 },
             to: Endpoint { addr: addr(&self.d), slaves: 1 },
@@ -52,7 +52,7 @@ impl Sides {
 
 /// A slave that has its copy gets no further writes until it has spoken to its master once more, up
 /// to a second later.
-pub fn await_slave(master: &RedisServer) {
+pub(crate) fn await_slave(master: &RedisServer) {
     let mut client = master.client();
     eventually(Duration::from_secs(20), || {
         client.call(&["PUBLISH", "x", "y"]).unwrap();
@@ -60,36 +60,40 @@ pub fn await_slave(master: &RedisServer) {
     });
 }
 
-pub fn addr(server: &RedisServer) -> Addr {
+pub(crate) fn addr(server: &RedisServer) -> Addr {
     server.addr().parse().unwrap()
 }
 
-pub fn half() -> SlotSet {
+pub(crate) fn half() -> SlotSet {
     "0-511".parse().unwrap()
 }
 
-pub fn is_in(slots: &SlotSet, key: &str) -> bool {
+pub(crate) fn is_in(slots: &SlotSet, key: &str) -> bool {
     slots.contains(slot_of_key(key.as_bytes()))
 }
 
-pub fn all() -> SlotSet {
+pub(crate) fn all() -> SlotSet {
     SlotId::all().collect()
 }
 
-pub async fn run(route: &Route, slots: &SlotSet, options: &BulkOptions) -> Result<BulkReport, BulkError> {
+pub(crate) async fn run(
+    route: &Route,
+    slots: &SlotSet,
+    options: &BulkOptions,
+) -> Result<BulkReport, BulkError> {
     let stop = CancellationToken::new();
     bulk_move(route, slots, options, &Held, &stop, &|_| ()).await
 }
 
-pub fn quick() -> BulkOptions {
+pub(crate) fn quick() -> BulkOptions {
     BulkOptions { attempts: 4, ..BulkOptions::default() }
 }
 
-pub fn dbsize(client: &mut RespClient) -> i64 {
+pub(crate) fn dbsize(client: &mut RespClient) -> i64 {
     client.call(&["DBSIZE"]).unwrap().text().parse().unwrap()
 }
 
-pub fn fill(server: &RedisServer, count: usize) {
+pub(crate) fn fill(server: &RedisServer, count: usize) {
     let mut client = server.client();
     let script = "for i=0,tonumber(ARGV[1])-1 do redis.call('SET','k:'..i,'value-'..i) end";
     client.call(&["EVAL", script, "0", &count.to_string()]).unwrap();

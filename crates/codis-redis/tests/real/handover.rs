@@ -1,19 +1,17 @@
 //! The bulk hand-over between real servers, each with a slave.
 
-mod common;
-
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Duration,
 };
 
+use crate::common::*;
 use codis_redis::{
     BulkError, BulkOptions, RedisCause, bulk_move, count_by_slot, kill_by_name, probe_move, sample_slots,
     scan_slots,
 };
 use codis_testkit::{RespClient, need};
-use common::*;
 use tokio_util::sync::CancellationToken;
 
 /// One key of every type in every size class, some with a time to live, some with odd names.

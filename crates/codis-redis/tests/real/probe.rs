@@ -1,14 +1,12 @@
 //! Control connections to real servers.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
+use crate::common::addr;
 use codis_redis::{
     Conn, ConnectOptions, LiveRole, Password, Redis, RedisCause, ServerKind, kill_by_name, probe, replicaof,
 };
 use codis_testkit::{RedisServer, eventually_async, need};
-use common::addr;
 
 fn options() -> ConnectOptions {
     ConnectOptions { command_timeout: Duration::from_secs(2), ..ConnectOptions::default() }

@@ -1,15 +1,13 @@
 //! The ledger finds what it is there to find. A server alone stands for a proxy: it speaks the same.
 
-mod common;
-
 use std::time::Duration;
 
+use crate::common::{addr, half, is_in};
 use codis_redis::{
     Password,
     ledger::{Ledger, LedgerConfig, LedgerReport, load, verify},
 };
 use codis_testkit::{RedisServer, RespClient, eventually_async, need};
-use common::{addr, half, is_in};
 
 fn config(server: &RedisServer) -> LedgerConfig {
     LedgerConfig { pause: Duration::ZERO, ..LedgerConfig::new(vec![addr(server), addr(server)]) }
@@ -45,8 +43,9 @@ async fn disturbed(kind: &str, disturb: impl Fn(&mut RespClient, &str)) -> Ledge
 async fn an_undisturbed_account_balances() {
     need!("redis");
     let server = RedisServer::builder().password("secret").start();
-    let slots = Some("0-63".parse().unwrap());
-    let config = LedgerConfig { password: Password::new("secret"), slots: slots.clone(), ..config(&server) };
+    let slots: codis_core::SlotSet = "0-63".parse().unwrap();
+    let config =
+        LedgerConfig { password: Password::new("secret"), slots: Some(slots.clone()), ..config(&server) };
     let ledger = Ledger::start(config);
     after(&ledger, 10_000).await;
     let report = ledger.finish().await;
@@ -55,7 +54,6 @@ async fn an_undisturbed_account_balances() {
     // Four writers with eight keys of three kinds, and those that were full.
     assert!(report.keys_checked >= 96 && report.reads > 1000, "{report:?}");
     assert!(report.latency.p50 > Duration::ZERO && report.latency.p50 <= report.latency.max);
-    let slots = slots.unwrap();
     assert!(keys(&mut server.client(), "count").iter().all(|key| is_in(&slots, key)));
 }
 

@@ -1,0 +1,10 @@
+//! Everything in this crate against real servers.
+
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod handover;
+#[cfg(test)]
+mod ledger;
+#[cfg(test)]
+mod probe;
