@@ -102,3 +102,24 @@ pub(crate) struct Limits {
     /// Time allowed at a stop for what is in flight (5 s).
     pub(crate) stop_grace: Duration,
 }
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            password: None,
+            max_clients: 10_000,
+            max_pipeline: 1024,
+            max_request: 536 << 20,
+            max_bulk: 512 << 20,
+            client_pause: 1 << 20,
+            client_output: 1 << 30,
+            backend_pause: 64 << 20,
+            idle_timeout: Duration::from_secs(1800),
+            connect_timeout: Duration::from_secs(1),
+            backend_timeout: Duration::from_secs(30),
+            max_parked: 10_000,
+            park_timeout: Duration::from_secs(5),
+            stop_grace: Duration::from_secs(5),
+        }
+    }
+}

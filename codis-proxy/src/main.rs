@@ -1,12 +1,134 @@
 //! RESP proxy that follows the store of a Codis product.
 
 mod admin;
+mod args;
 mod config;
 mod follow;
 mod moving;
+mod registry;
 mod shutdown;
+mod static_map;
 mod stats;
+mod status;
 mod table;
+mod worker;
 mod workers;
 
-fn main() {}
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    args::Args,
+    config::{Config, Mode},
+    shutdown::Shutdown,
+    status::Status,
+    workers::Workers,
+};
+
+/// Why the proxy ended.
+#[derive(Debug, thiserror::Error)]
+enum ProxyError {
+    #[error(transparent)]
+    Config(#[from] args::ConfigError),
+    #[error(transparent)]
+    StaticMap(#[from] static_map::StaticMapError),
+    #[error("cannot listen on {addr}; is another program using it? Choose another with {flag}")]
+    Listen { addr: String, flag: &'static str, source: io::Error },
+    #[error("cannot start")]
+    Start(#[source] io::Error),
+    #[error(transparent)]
+    Follow(#[from] follow::FollowError),
+}
+
+impl ProxyError {
+    fn exit_status(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::StaticMap(_) => 2,
+            Self::Listen { .. } | Self::Start(_) => 1,
+            Self::Follow(error) => error.exit_status(),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = EnvFilter::try_from_env("CODIS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+    match start(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", causes(&error));
+            ExitCode::from(error.exit_status())
+        }
+    }
+}
+
+fn start(args: Args) -> Result<(), ProxyError> {
+    let config = args::configure(args)?;
+    raise_file_limit(config.limits.max_clients);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ProxyError::Start)?;
+    runtime.block_on(run(&config))
+}
+
+async fn run(config: &Config) -> Result<(), ProxyError> {
+    let shutdown = Shutdown::on_signals().map_err(ProxyError::Start)?;
+    let admin = bind(&config.admin, "--admin").await?;
+    let listener = bind(&config.listen, "--listen").await?;
+    let workers = Workers::start(config).map_err(ProxyError::Start)?;
+    let status = Status::starting(&config.listen);
+    tokio::spawn(admin::serve(admin, workers.clone(), status.clone()));
+    match &config.mode {
+        Mode::Static(path) => {
+            workers.install(Arc::new(static_map::load(path)?)).await;
+            workers.start_accepting(listener);
+            status.serving_static();
+            tracing::info!(listen = %config.listen, map = %path.display(), workers = config.workers, "serving");
+            shutdown.asked().await;
+            workers.stop().await;
+        }
+        Mode::Follow(follow) => follow::run(config, follow, workers, listener, status, shutdown).await?,
+    }
+    Ok(())
+}
+
+async fn bind(addr: &str, flag: &'static str) -> Result<TcpListener, ProxyError> {
+    let wrong = |source| ProxyError::Listen { addr: addr.to_owned(), flag, source };
+    TcpListener::bind(addr).await.map_err(wrong)
+}
+
+/// Every client needs a file descriptor, and the soft limit is often 1024: takes what is allowed.
+fn raise_file_limit(clients: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+    let needed = clients as u64 + 256;
+    if let Some(allowed) = getrlimit(Resource::Nofile).current.filter(|allowed| *allowed < needed) {
+        tracing::warn!(allowed, needed, "fewer open files allowed than max_clients needs; see ulimit -n");
+    }
+}
+
+/// An error with all its causes in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use codis_core::Addr;
 use hdrhistogram::Histogram;
 
+use crate::moving::MoveStats;
+
 /// Longest latency that is told apart, in microseconds (60 s); longer ones count as this.
 pub(crate) const MAX_LATENCY_US: u64 = 60_000_000;
 
@@ -71,10 +73,58 @@ pub(crate) struct Stats {
     pub(crate) on_demand_moves: u64,
     /// Of these, how many failed.
     pub(crate) on_demand_failures: u64,
+    /// What the hand-overs on demand have done.
+    pub(crate) moves: MoveStats,
     /// Replies awaited by clients, all workers.
     pub(crate) in_flight: u64,
     /// By command in upper case, as the client sees it.
     pub(crate) commands: BTreeMap<&'static str, Calls>,
     /// By server.
     pub(crate) backends: BTreeMap<Addr, BackendStats>,
+}
+
+impl Stats {
+    /// Adds what another worker has counted.
+    pub(crate) fn add(&mut self, other: Self) {
+        let sums = [
+            (&mut self.clients_dropped, other.clients_dropped),
+            (&mut self.bytes_in, other.bytes_in),
+            (&mut self.bytes_out, other.bytes_out),
+            (&mut self.requests, other.requests),
+            (&mut self.errors, other.errors),
+            (&mut self.parked, other.parked),
+            (&mut self.on_demand_moves, other.on_demand_moves),
+            (&mut self.on_demand_failures, other.on_demand_failures),
+            (&mut self.in_flight, other.in_flight),
+        ];
+        sums.into_iter().for_each(|(sum, more)| *sum += more);
+        self.moves.add(other.moves);
+        add_calls(&mut self.commands, other.commands);
+        for (addr, more) in other.backends {
+            self.backends.entry(addr).or_default().add(more);
+        }
+    }
+}
+
+impl BackendStats {
+    fn add(&mut self, other: Self) {
+        let sums = [
+            (&mut self.connections, other.connections),
+            (&mut self.connects, other.connects),
+            (&mut self.failures, other.failures),
+            (&mut self.in_flight, other.in_flight),
+            (&mut self.queued_bytes, other.queued_bytes),
+            (&mut self.bytes_out, other.bytes_out),
+            (&mut self.bytes_in, other.bytes_in),
+        ];
+        sums.into_iter().for_each(|(sum, more)| *sum += more);
+        add_calls(&mut self.commands, other.commands);
+    }
+}
+
+/// Adds calls up by command.
+pub(crate) fn add_calls(sums: &mut BTreeMap<&'static str, Calls>, more: BTreeMap<&'static str, Calls>) {
+    for (name, calls) in more {
+        sums.entry(name).or_insert_with(Calls::new).add(&calls);
+    }
 }

@@ -56,6 +56,12 @@ impl Route {
             Self::Migrate { to, .. } => Some(to),
         }
     }
+
+    /// True if the slot's keys may lie on this server.
+    pub(crate) fn names(&self, addr: &Addr) -> bool {
+        let from = if let Self::Migrate { from, .. } = self { Some(from) } else { None };
+        self.master().into_iter().chain(from).any(|endpoint| endpoint.addr == *addr)
+    }
 }
 
 /// Routes of all slots.

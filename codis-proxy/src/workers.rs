@@ -1,21 +1,88 @@
 //! The threads of the data path, and what the rest of the process may ask of them.
 
-use std::sync::Arc;
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
+use codis_resp::{Class, lookup};
+use futures::future::join_all;
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, oneshot},
+    task::AbortHandle,
+};
 
-use crate::{stats::Stats, table::Table};
+use crate::{
+    config::{Config, Limits},
+    registry::Registry,
+    stats::{Stats, add_calls},
+    table::{Route, Table},
+    worker::{self, Order},
+};
+
+/// Orders that may wait for one worker.
+const ORDERS: usize = 1024;
+/// Pause after a connection could not be accepted (no file descriptors, mostly).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Handle on all workers. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Workers {
-    table: Arc<ArcSwap<Table>>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    orders: Vec<mpsc::Sender<Order>>,
+    table: ArcSwap<Table>,
+    limits: Arc<Limits>,
+    registry: Arc<Registry>,
+    stopping: AtomicBool,
+    acceptor: Mutex<Option<AbortHandle>>,
 }
 
 impl Workers {
+    /// Starts the threads. They serve nobody before [`start_accepting`](Self::start_accepting).
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub(crate) fn start(config: &Config) -> io::Result<Self> {
+        let limits = Arc::new(config.limits.clone());
+        let registry = Arc::new(Registry::default());
+        let mut orders = Vec::new();
+        for number in 0..config.workers {
+            let (sender, receiver) = mpsc::channel(ORDERS);
+            let (limits, registry) = (limits.clone(), registry.clone());
+            std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                let _watch = ExitOnPanic;
+                if let Err(error) = worker::run(limits, registry, receiver) {
+                    tracing::error!(%error, "a worker could not be started");
+                    std::process::exit(1);
+                }
+            })?;
+            orders.push(sender);
+        }
+        let inner = Inner {
+            orders,
+            table: ArcSwap::from_pointee(Table::unassigned()),
+            limits,
+            registry,
+            stopping: AtomicBool::new(false),
+            acceptor: Mutex::new(None),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
     /// The table that was installed last.
     pub(crate) fn table(&self) -> Arc<Table> {
-        self.table.load_full()
+        self.inner.table.load_full()
     }
 
     /// Makes all workers use `table`.
@@ -23,19 +90,123 @@ impl Workers {
     /// Resolves when every worker uses it and, for each slot whose route changed, no request sent
     /// under the old route is unfinished: its reply is in, or its connection is known dead on the
     /// server. That may take for ever while a server is unreachable; dropping the future takes
-    /// nothing back. Calls must not overlap in the order of their tables' epochs.
+    /// nothing back, and a later table supersedes this one. Calls must be made in the order of the
+    /// tables' epochs.
     pub(crate) async fn install(&self, table: Arc<Table>) {
-        self.table.store(table);
+        self.inner.table.store(table.clone());
+        self.ask_all(|answer| Order::Install(table.clone(), answer)).await;
     }
 
-    /// Begins to accept clients. Until then they wait in the kernel's queue.
-    pub(crate) fn start_accepting(&self) {}
+    /// Begins to accept clients on `listener`. Until then they wait in the kernel's queue.
+    pub(crate) fn start_accepting(&self, listener: TcpListener) {
+        let task = tokio::spawn(accept(self.inner.clone(), listener));
+        *self.inner.acceptor.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
+    }
 
-    /// Stops accepting, finishes what is in flight within `stop_grace`, closes all connections.
-    pub(crate) async fn stop(&self) {}
+    /// Stops accepting, finishes what is in flight within `stop_grace`, closes all connections and
+    /// ends the threads.
+    pub(crate) async fn stop(&self) {
+        self.inner.stopping.store(true, Ordering::Relaxed);
+        if let Some(task) = self.inner.acceptor.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            task.abort();
+        }
+        self.ask_all(Order::Stop).await;
+    }
 
     /// Counters of all workers, summed.
     pub(crate) async fn stats(&self) -> Stats {
-        Stats::default()
+        let mut stats = Stats::default();
+        for part in self.ask_all(Order::Stats).await {
+            stats.add(part);
+        }
+        let (accepted, refused) = self.inner.registry.totals();
+        stats.clients = self.inner.registry.len() as u64;
+        stats.clients_accepted = accepted;
+        stats.clients_refused = refused;
+        let moving = |route: &Route| matches!(route, Route::Blocked { .. } | Route::Migrate { .. });
+        stats.migrating_slots = self.table().iter().filter(|(_, route)| moving(route)).count() as u64;
+        // Requests that went to one server are counted there only; split ones also as a whole.
+        for backend in stats.backends.values() {
+            let mut whole = backend.commands.clone();
+            whole.retain(|name, _| {
+                let class = lookup(name.as_bytes()).map(|id| id.command().class);
+                !matches!(class, Some(Class::Mget | Class::Mset | Class::Sum))
+            });
+            add_calls(&mut stats.commands, whole);
+        }
+        stats
     }
+
+    /// Gives every worker an order and waits for the answers; a worker that has ended gives none.
+    async fn ask_all<T>(&self, order: impl Fn(oneshot::Sender<T>) -> Order) -> Vec<T> {
+        let mut answers = Vec::new();
+        for worker in &self.inner.orders {
+            let (sender, answer) = oneshot::channel();
+            if worker.send(order(sender)).await.is_ok() {
+                answers.push(answer);
+            }
+        }
+        join_all(answers).await.into_iter().flatten().collect()
+    }
+}
+
+/// A worker that has panicked has lost its clients and knows nothing of its requests: the process
+/// must not go on as if it served.
+struct ExitOnPanic;
+
+impl Drop for ExitOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::exit(1);
+        }
+    }
+}
+
+/// Accepts clients and deals them to the workers in turn.
+async fn accept(inner: Arc<Inner>, listener: TcpListener) {
+    let mut next = 0;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                if inner.stopping.load(Ordering::Relaxed) {
+                    return;
+                }
+                let worker = &inner.orders[next % inner.orders.len()];
+                next += 1;
+                if let Err(error) = deal(&inner, worker, stream, peer).await {
+                    tracing::warn!(%peer, %error, "a client could not be served");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a client");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn deal(
+    inner: &Inner,
+    worker: &mpsc::Sender<Order>,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+) -> io::Result<()> {
+    let Some(client) = inner.registry.add(peer, inner.limits.max_clients) else {
+        // Whether this client reads it is its own affair; nobody waits for it.
+        tokio::spawn(async move {
+            let farewell = stream.write_all(b"-ERR max number of clients reached\r\n");
+            let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
+        });
+        return Ok(());
+    };
+    let order = async {
+        stream.set_nodelay(true)?;
+        let stream = stream.into_std()?;
+        worker.send(Order::Client(stream, peer, client)).await.map_err(io::Error::other)
+    };
+    let result = order.await;
+    if result.is_err() {
+        inner.registry.remove(client);
+    }
+    result
 }

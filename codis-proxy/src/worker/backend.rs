@@ -1,0 +1,140 @@
+//! A worker's connection to one server: requests out in the order in which they came, replies in,
+//! each handed to the request that has waited longest.
+
+use std::{collections::VecDeque, task::Waker};
+
+use bytes::BytesMut;
+use codis_core::{Addr, SlotId};
+use codis_resp::{CommandId, ReplyScanner};
+use tokio::net::TcpStream;
+
+use super::{buffers::OutBuf, meter::Meter, session::SessionId};
+
+/// Place of a backend in its worker.
+pub(super) type BackendId = usize;
+
+/// Who waits for a reply.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asker {
+    /// A session, for a request that was forwarded as it came.
+    Session { session: SessionId, seq: u32, slot: SlotId },
+    /// A split request, for one of its parts.
+    Split { split: usize, part: usize },
+}
+
+/// A request that has been queued for the server and not been answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pending {
+    pub(super) asker: Asker,
+    pub(super) command: CommandId,
+    /// When it came, microseconds of the worker's clock.
+    pub(super) at: u64,
+}
+
+/// What a connection is called on the server, so that it can be killed there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum KillName {
+    /// `CLIENT KILL ID`.
+    Id(u64),
+    /// `CLIENT KILL ip:port`, for servers that know no ids.
+    LocalAddr(String),
+}
+
+/// A connection that is ready for requests.
+pub(super) struct Link {
+    pub(super) stream: TcpStream,
+    pub(super) name: KillName,
+}
+
+pub(super) enum State {
+    /// No connection; one is opened by the next request, but not before `not_before`.
+    Down,
+    /// A task is opening a connection; requests wait in the queue.
+    Connecting,
+    Up(Link),
+}
+
+/// A lost connection with requests that the server may still execute.
+#[derive(Debug)]
+pub(super) struct Dead {
+    pub(super) name: KillName,
+    /// The slots of those requests; one entry for each.
+    pub(super) slots: Vec<SlotId>,
+}
+
+/// Bytes of a reply that has not all come.
+pub(super) struct PartialReply {
+    pub(super) buf: BytesMut,
+    pub(super) scanner: ReplyScanner,
+    pub(super) missing: usize,
+}
+
+pub(super) struct Backend {
+    pub(super) addr: Addr,
+    pub(super) state: State,
+    /// Counts connections, so that a task can tell whether its own is still the current one.
+    pub(super) generation: u64,
+    pub(super) waker: Option<Waker>,
+    pub(super) out: OutBuf,
+    pub(super) pending: VecDeque<Pending>,
+    pub(super) partial: Option<Box<PartialReply>>,
+    /// Sessions that wait until `out` is shorter.
+    pub(super) waiters: Vec<SessionId>,
+    /// Connections that are to be killed on the server before their requests count as finished.
+    pub(super) dead: Vec<Dead>,
+    /// A task is at it.
+    pub(super) killing: bool,
+    pub(super) dirty: bool,
+    pub(super) want_write: bool,
+    /// Some slot of the current table is served here.
+    pub(super) used: bool,
+    /// Failures in a row.
+    pub(super) failures: u32,
+    /// Earliest time of the next try, microseconds of the worker's clock.
+    pub(super) not_before: u64,
+    pub(super) last_error: String,
+    pub(super) connects: u64,
+    pub(super) total_failures: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) meter: Meter,
+}
+
+impl Backend {
+    pub(super) fn new(addr: Addr) -> Self {
+        Self {
+            addr,
+            state: State::Down,
+            generation: 0,
+            waker: None,
+            out: OutBuf::default(),
+            pending: VecDeque::new(),
+            partial: None,
+            waiters: Vec::new(),
+            dead: Vec::new(),
+            killing: false,
+            dirty: false,
+            want_write: false,
+            used: true,
+            failures: 0,
+            not_before: 0,
+            last_error: String::new(),
+            connects: 0,
+            total_failures: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            meter: Meter::default(),
+        }
+    }
+
+    /// The error reply for a request that this server has failed.
+    pub(super) fn error(&self, why: &str) -> Vec<u8> {
+        format!("-ERR backend {}: {}\r\n", self.addr, why.replace(['\r', '\n'], " ")).into_bytes()
+    }
+
+    /// Nothing is under way and no slot needs it.
+    pub(super) fn is_useless(&self) -> bool {
+        let busy = self.killing || matches!(self.state, State::Connecting);
+        !self.used && !busy && self.pending.is_empty() && self.dead.is_empty()
+    }
+}

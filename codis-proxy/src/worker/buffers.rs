@@ -1,0 +1,150 @@
+//! Bytes that wait to be written, and the pool that their buffers come from and go back to.
+
+use std::{collections::VecDeque, io, io::IoSlice};
+
+use bytes::{Buf, Bytes};
+use tokio::net::TcpStream;
+
+/// From this size on, a request or reply is passed on as it lies instead of being copied.
+pub(super) const BIG: usize = 32 << 10;
+
+/// Buffers above this capacity are given back to the allocator rather than kept.
+const KEEP_CAPACITY: usize = 64 << 10;
+/// Bytes of buffers that a worker keeps for the next turn.
+const KEEP_TOTAL: usize = 512 << 10;
+
+/// Empty buffers, ready for use.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    free: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Pool {
+    fn take(&mut self) -> Vec<u8> {
+        let buf = self.free.pop().unwrap_or_default();
+        self.bytes -= buf.capacity();
+        buf
+    }
+
+    /// Takes a buffer back, or drops it if there are enough.
+    pub(super) fn give(&mut self, mut buf: Vec<u8>) {
+        let capacity = buf.capacity();
+        if capacity > 0 && capacity <= KEEP_CAPACITY && self.bytes + capacity <= KEEP_TOTAL {
+            buf.clear();
+            self.bytes += capacity;
+            self.free.push(buf);
+        }
+    }
+}
+
+/// Bytes in the order in which they must be written: small ones side by side, big ones as they lie.
+#[derive(Debug, Default)]
+pub(super) struct OutBuf {
+    /// What was queued before `tail`, because something big had to stand between.
+    front: VecDeque<Bytes>,
+    tail: Vec<u8>,
+    /// How much of `tail` has been written; only while `front` is empty.
+    written: usize,
+    len: usize,
+}
+
+impl OutBuf {
+    /// Bytes that are still to be written.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends a copy.
+    #[inline]
+    pub(super) fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
+        if self.tail.capacity() == 0 {
+            self.tail = pool.take();
+        }
+        self.tail.extend_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    /// Appends what `write` writes.
+    #[inline]
+    pub(super) fn push_with(&mut self, pool: &mut Pool, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.tail.capacity() == 0 {
+            self.tail = pool.take();
+        }
+        let before = self.tail.len();
+        write(&mut self.tail);
+        self.len += self.tail.len() - before;
+    }
+
+    /// Appends without a copy.
+    pub(super) fn push_big(&mut self, bytes: Bytes) {
+        self.len += bytes.len();
+        if self.tail.len() > self.written {
+            let mut small = Bytes::from(std::mem::take(&mut self.tail));
+            small.advance(std::mem::take(&mut self.written));
+            self.front.push_back(small);
+        }
+        self.front.push_back(bytes);
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self, pool: &mut Pool) {
+        self.front = VecDeque::new();
+        self.written = 0;
+        self.len = 0;
+        pool.give(std::mem::take(&mut self.tail));
+    }
+
+    /// Writes as much as the socket takes; returns the bytes written. When all is written the buffer
+    /// goes back to the pool.
+    ///
+    /// # Errors
+    /// Those of the socket, except that it takes no more now.
+    pub(super) fn write(&mut self, stream: &TcpStream, pool: &mut Pool) -> io::Result<usize> {
+        let mut total = 0;
+        while self.len > 0 {
+            let wrote = if self.front.is_empty() {
+                stream.try_write(&self.tail[self.written..])
+            } else {
+                let mut slices = [IoSlice::new(&[]); 16];
+                let chunks = self.front.iter().map(|chunk| &chunk[..]).chain([&self.tail[..]]);
+                let mut used = 0;
+                for (slice, chunk) in slices.iter_mut().zip(chunks) {
+                    *slice = IoSlice::new(chunk);
+                    used += 1;
+                }
+                stream.try_write_vectored(&slices[..used])
+            };
+            match wrote {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    total += n;
+                    self.advance(n);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(total),
+                Err(error) => return Err(error),
+            }
+        }
+        self.clear(pool);
+        Ok(total)
+    }
+
+    fn advance(&mut self, mut n: usize) {
+        self.len -= n;
+        while let Some(chunk) = self.front.front_mut() {
+            if n < chunk.len() {
+                chunk.advance(n);
+                return;
+            }
+            n -= chunk.len();
+            self.front.pop_front();
+        }
+        self.written += n;
+    }
+}

@@ -1,0 +1,134 @@
+//! Opening a connection to a server, and killing a lost one on it.
+
+use std::{io, time::Duration};
+
+use codis_core::Addr;
+use codis_resp::{Cut, ReplyScanner, integer, push_array_header, push_bulk};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::backend::{KillName, Link};
+use crate::config::Limits;
+
+/// Why a server could not be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("cannot connect")]
+    Io(#[from] io::Error),
+    #[error("no connection within {0:?}")]
+    Timeout(Duration),
+    #[error("it refused {command}: {reply}")]
+    Refused { command: &'static str, reply: String },
+    #[error("it sent no valid reply to {0}")]
+    Garbage(&'static str),
+}
+
+/// The cause in one line, for a client.
+pub(super) fn one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Opens a connection, gives the password and asks for its number on the server.
+pub(super) async fn connect(addr: &Addr, limits: &Limits) -> Result<Link, ConnectError> {
+    let opening = async {
+        let mut stream = dial(addr, limits).await?;
+        let id = call(&mut stream, "CLIENT", &[b"CLIENT", b"ID"]).await?;
+        let name = match integer(&id) {
+            Some(id) => KillName::Id(id.unsigned_abs()),
+            None => KillName::LocalAddr(stream.local_addr()?.to_string()),
+        };
+        Ok(Link { stream, name })
+    };
+    timeout(limits.connect_timeout, opening)
+        .await
+        .unwrap_or(Err(ConnectError::Timeout(limits.connect_timeout)))
+}
+
+/// Makes sure that the server has ended these connections; all of them, or an error.
+pub(super) async fn kill(addr: &Addr, names: &[KillName], limits: &Limits) -> Result<(), ConnectError> {
+    let killing = async {
+        let mut stream = dial(addr, limits).await?;
+        for name in names {
+            let reply = match name {
+                KillName::Id(id) => {
+                    let id = id.to_string();
+                    call(&mut stream, "CLIENT", &[b"CLIENT", b"KILL", b"ID", id.as_bytes()]).await?
+                }
+                KillName::LocalAddr(addr) => {
+                    call(&mut stream, "CLIENT", &[b"CLIENT", b"KILL", addr.as_bytes()]).await?
+                }
+            };
+            let gone = integer(&reply).is_some()
+                || reply.starts_with(b"+OK")
+                || reply.starts_with(b"-ERR No such client");
+            if !gone {
+                return Err(refused("CLIENT KILL", &reply));
+            }
+        }
+        Ok(())
+    };
+    // Killing is no hurry, a busy server gets time to answer.
+    let bound = limits.connect_timeout * 5;
+    timeout(bound, killing).await.unwrap_or(Err(ConnectError::Timeout(bound)))
+}
+
+async fn dial(addr: &Addr, limits: &Limits) -> Result<TcpStream, ConnectError> {
+    let mut stream = TcpStream::connect((addr.host(), addr.port())).await?;
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(&stream);
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
+    socket.set_tcp_keepalive(&keepalive)?;
+    // Data that a server's host does not acknowledge for this long ends the connection.
+    socket.set_tcp_user_timeout(Some(limits.backend_timeout * 2))?;
+    if let Some(password) = &limits.password {
+        let reply = call(&mut stream, "AUTH", &[b"AUTH", password.reveal()]).await?;
+        // A server without a password says so; it lets us in all the same.
+        let open = reply.starts_with(b"+OK")
+            || contains(&reply, b"no password is set")
+            || contains(&reply, b"without any password configured");
+        if !open {
+            return Err(refused("AUTH", &reply));
+        }
+    }
+    Ok(stream)
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+fn refused(command: &'static str, reply: &[u8]) -> ConnectError {
+    let reply = String::from_utf8_lossy(reply).trim_start_matches('-').trim_end().to_owned();
+    ConnectError::Refused { command, reply }
+}
+
+/// One request, one reply, on a connection that nobody else uses yet.
+async fn call(stream: &mut TcpStream, name: &'static str, args: &[&[u8]]) -> Result<Vec<u8>, ConnectError> {
+    let mut request = Vec::new();
+    push_array_header(&mut request, args.len());
+    args.iter().for_each(|arg| push_bulk(&mut request, arg));
+    stream.write_all(&request).await?;
+    let mut reply = Vec::new();
+    let mut scanner = ReplyScanner::default();
+    loop {
+        if stream.read_buf(&mut reply).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        match scanner.advance(&reply).map_err(|_| ConnectError::Garbage(name))? {
+            Cut::Complete(len) if len == reply.len() => return Ok(reply),
+            Cut::Complete(_) => return Err(ConnectError::Garbage(name)),
+            Cut::Missing(_) => {}
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! What becomes of one request: sent on, split, answered here, refused, or made to wait.
+
+use bytes::Bytes;
+use codis_core::{SlotId, slot_of_key};
+use codis_resp::{Class, CommandId, Span, flag, lookup};
+use smallvec::SmallVec;
+
+use super::{
+    Worker,
+    backend::{Asker, BackendId, Pending, State},
+    buffers::BIG,
+    park::{SlotKeys, Verdict},
+    session::SessionId,
+    slots::LocalRoute,
+};
+
+/// What the reader of a session does after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// On to the next one.
+    Done,
+    /// The request could not be sent yet; it is looked at again when the session is woken.
+    Wait,
+}
+
+/// A whole request.
+#[derive(Clone, Copy)]
+pub(super) struct Frame<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) args: &'a [Span],
+    /// The same bytes, if they can be passed on without a copy.
+    pub(super) whole: Option<&'a Bytes>,
+}
+
+impl<'a> Frame<'a> {
+    /// An argument's bytes.
+    #[inline]
+    pub(super) fn arg(&self, at: usize) -> &'a [u8] {
+        self.args[at].of(self.bytes)
+    }
+}
+
+/// Where a single-slot request goes.
+enum Target {
+    Backend(BackendId),
+    Hold,
+    Settle(BackendId),
+    Nowhere,
+}
+
+impl Worker {
+    /// Deals with one request of a session.
+    #[inline]
+    pub(super) fn dispatch(&mut self, id: SessionId, frame: Frame<'_>) -> Outcome {
+        let verdict = self.verdict.take();
+        let name = frame.arg(0);
+        let Some(command) = lookup(name) else { return self.unknown(id, name) };
+        if !self.sessions[id].authenticated && !matches!(command.command().class, Class::Session(_)) {
+            return self.refuse(id, command, "NOAUTH Authentication required.");
+        }
+        let row = command.command();
+        if !row.takes(frame.args.len()) {
+            let name = row.name.to_ascii_lowercase();
+            let text = format!("ERR wrong number of arguments for '{name}' command");
+            return self.refuse(id, command, &text);
+        }
+        match row.class {
+            Class::Slot => self.one_slot(id, command, frame, verdict),
+            Class::Mget | Class::Mset | Class::Sum => self.split(id, command, frame, verdict),
+            Class::Session(which) => self.local(id, command, which, frame),
+            Class::Container => match command.subcommand(frame.arg(1)) {
+                Some(sub) if !sub.command().takes(frame.args.len()) => {
+                    let name = sub.command().name.to_ascii_lowercase();
+                    self.refuse(id, sub, &format!("ERR wrong number of arguments for '{name}' command"))
+                }
+                Some(sub) if sub.command().class == Class::Slot => self.one_slot(id, sub, frame, verdict),
+                Some(sub) => self.later(id, sub),
+                None => {
+                    let sub = printable(frame.arg(1));
+                    let text = format!("ERR unknown subcommand '{sub}'. Try {} HELP.", row.name);
+                    self.refuse(id, command, &text)
+                }
+            },
+            Class::Later => self.later(id, command),
+            Class::Refused => {
+                let name = row.name.to_ascii_lowercase();
+                self.refuse(id, command, &format!("ERR command '{name}' is not allowed through codis-proxy"))
+            }
+        }
+    }
+
+    /// A request whose keys must all lie in one slot.
+    #[inline]
+    fn one_slot(
+        &mut self,
+        id: SessionId,
+        command: CommandId,
+        frame: Frame<'_>,
+        verdict: Option<Verdict>,
+    ) -> Outcome {
+        let row = command.command();
+        let mut slot: Option<SlotId> = None;
+        let mut crossed = false;
+        let keys = row.each_key(frame.bytes, frame.args, |at| {
+            let this = slot_of_key(frame.arg(at));
+            crossed |= slot.is_some_and(|slot| slot != this);
+            slot = Some(this);
+        });
+        if let Err(error) = keys {
+            return self.refuse(id, command, &format!("ERR {error}"));
+        }
+        if crossed {
+            return self.refuse(id, command, "CROSSSLOT Keys in request don't hash to the same slot");
+        }
+        if row.flags & flag::BLOCKING != 0 && blocks(frame) {
+            return self.later(id, command);
+        }
+        // Without a key any server would do; slot 0's is taken, as Codis does.
+        let slot = slot.unwrap_or_else(|| slot_of_key(b""));
+        let backend = match self.target(slot) {
+            Target::Backend(backend) => backend,
+            Target::Hold => return self.park(id, slot),
+            Target::Nowhere => return self.nowhere(id, command, slot),
+            Target::Settle(backend) => match self.unsettled(slot, command, frame, verdict) {
+                Ok(None) => backend,
+                Ok(Some(keys)) => return self.settle(id, SmallVec::from_buf([(slot, keys)])),
+                Err(reply) => return self.failed(id, command, &reply),
+            },
+        };
+        self.forward(id, command, frame, slot, backend)
+    }
+
+    #[inline]
+    fn target(&self, slot: SlotId) -> Target {
+        let state = self.slots.get(slot);
+        match state.route {
+            _ if state.draining => Target::Hold,
+            LocalRoute::Online(backend) => Target::Backend(backend),
+            LocalRoute::Blocked => Target::Hold,
+            LocalRoute::Migrate(backend) => Target::Settle(backend),
+            LocalRoute::Unassigned => Target::Nowhere,
+        }
+    }
+
+    /// The keys of a request in a migrating slot, unless all have left the old group.
+    fn unsettled(
+        &self,
+        slot: SlotId,
+        command: CommandId,
+        frame: Frame<'_>,
+        verdict: Option<Verdict>,
+    ) -> Result<Option<SmallVec<[Bytes; 1]>>, Vec<u8>> {
+        match verdict {
+            Some(Verdict::Failed(reply)) => return Err(reply),
+            Some(Verdict::Settled(slots)) if slots.contains(&slot) => return Ok(None),
+            _ => {}
+        }
+        let mut settled = true;
+        let mut keys = SmallVec::new();
+        // The keys have been found once already, so they are found again.
+        let _ = command.command().each_key(frame.bytes, frame.args, |at| {
+            settled &= self.movers.is_settled(slot, frame.arg(at));
+            keys.push(Bytes::copy_from_slice(frame.arg(at)));
+        });
+        Ok((!settled && !keys.is_empty()).then_some(keys))
+    }
+
+    /// Queues a request for its server as it came.
+    #[inline]
+    fn forward(
+        &mut self,
+        id: SessionId,
+        command: CommandId,
+        frame: Frame<'_>,
+        slot: SlotId,
+        backend: BackendId,
+    ) -> Outcome {
+        match self.ready(backend, id) {
+            Ok(true) => {}
+            Ok(false) => return Outcome::Wait,
+            Err(reply) => return self.failed(id, command, &reply),
+        }
+        let seq = self.sessions[id].expect_reply();
+        self.slots.begin(slot);
+        let asker = Asker::Session { session: id, seq, slot };
+        let queue = &mut self.backends[backend];
+        queue.pending.push_back(Pending { asker, command, at: self.now });
+        match frame.whole {
+            Some(whole) if whole.len() >= BIG => queue.out.push_big(whole.clone()),
+            _ => queue.out.push(frame.bytes, &mut self.pool),
+        }
+        self.touch_backend(backend);
+        Outcome::Done
+    }
+
+    /// True if a request may be queued for this server; else the session is woken when it may.
+    ///
+    /// # Errors
+    /// The error reply, while the server is not reachable.
+    #[inline]
+    pub(super) fn ready(&mut self, backend: BackendId, id: SessionId) -> Result<bool, Vec<u8>> {
+        if let State::Down = self.backends[backend].state {
+            self.open(backend)?;
+        }
+        let queue = &mut self.backends[backend];
+        if queue.out.len() <= self.limits.backend_pause {
+            return Ok(true);
+        }
+        queue.waiters.push(id);
+        Ok(false)
+    }
+
+    fn nowhere(&mut self, id: SessionId, command: CommandId, slot: SlotId) -> Outcome {
+        self.refuse(id, command, &format!("ERR slot {slot} is not assigned to a group with a master"))
+    }
+
+    fn later(&mut self, id: SessionId, command: CommandId) -> Outcome {
+        let name = command.command().name.to_ascii_lowercase();
+        self.refuse(id, command, &format!("ERR command '{name}' is not supported by codis-proxy yet"))
+    }
+
+    fn unknown(&mut self, id: SessionId, name: &[u8]) -> Outcome {
+        let text = if self.sessions[id].authenticated {
+            format!("-ERR unknown command '{}'\r\n", printable(name))
+        } else {
+            "-NOAUTH Authentication required.\r\n".to_owned()
+        };
+        self.answer_error(id, text.as_bytes());
+        Outcome::Done
+    }
+
+    /// Answers with an error of our own, given without `-` and the line's end.
+    pub(super) fn refuse(&mut self, id: SessionId, command: CommandId, text: &str) -> Outcome {
+        self.failed(id, command, format!("-{text}\r\n").as_bytes())
+    }
+
+    /// Answers with a whole error reply.
+    pub(super) fn failed(&mut self, id: SessionId, command: CommandId, reply: &[u8]) -> Outcome {
+        self.meter.record(command, 0, 1, true);
+        self.answer_error(id, reply);
+        Outcome::Done
+    }
+
+    /// Answers with an error that belongs to no command.
+    pub(super) fn answer_error(&mut self, id: SessionId, reply: &[u8]) {
+        self.totals.errors += 1;
+        self.sessions[id].answer(reply, &mut self.pool);
+        self.touch_session(id);
+    }
+
+    /// All keys of a split request that must move first, by slot.
+    pub(super) fn unsettled_keys(
+        &self,
+        frame: Frame<'_>,
+        keys: &[(usize, SlotId)],
+    ) -> SmallVec<[SlotKeys; 1]> {
+        let mut by_slot: SmallVec<[SlotKeys; 1]> = SmallVec::new();
+        for &(at, slot) in keys {
+            if self.movers.is_settled(slot, frame.arg(at)) {
+                continue;
+            }
+            let key = Bytes::copy_from_slice(frame.arg(at));
+            match by_slot.iter_mut().find(|(other, _)| *other == slot) {
+                Some((_, keys)) => keys.push(key),
+                None => by_slot.push((slot, SmallVec::from_buf([key]))),
+            }
+        }
+        by_slot
+    }
+}
+
+/// True if a stream is to be read with `BLOCK`.
+fn blocks(frame: Frame<'_>) -> bool {
+    let words = frame.args.iter().map(|arg| arg.of(frame.bytes));
+    words
+        .take_while(|word| !word.eq_ignore_ascii_case(b"STREAMS"))
+        .any(|word| word.eq_ignore_ascii_case(b"BLOCK"))
+}
+
+/// A client's word as it may stand in a reply line, shortened.
+pub(super) fn printable(word: &[u8]) -> String {
+    let short = &word[..word.len().min(128)];
+    short.escape_ascii().to_string()
+}

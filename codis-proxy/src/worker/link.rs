@@ -1,0 +1,377 @@
+//! The life of a worker's connection to a server: opened, read, lost, and after a loss made sure that
+//! the server has ended it, too.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{BytesMut, buf::BufMut};
+use codis_core::SlotId;
+use codis_resp::{CommandId, Cut, ReplyScanner};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    task::spawn_local,
+    time::sleep,
+};
+
+use super::{
+    SCRATCH, Worker,
+    backend::{Asker, BackendId, Dead, KillName, Link, PartialReply, State},
+    connect::{ConnectError, connect, kill, one_line},
+    session::{Payload, SessionId},
+};
+
+/// Reads in a row of one server before others get their turn.
+const READS: usize = 8;
+/// A reply of which more than this has come is read into its own buffer.
+const OWN_BUFFER: usize = SCRATCH / 2;
+/// First pause after a failed try to connect; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A pause that grows with the failures in a row, random between half and all of it.
+fn pause(failures: u32) -> Duration {
+    let full = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(LONGEST_PAUSE);
+    full.mul_f64(rand::random_range(0.5..1.0))
+}
+
+/// Calls with the same command and time, counted together.
+#[derive(Clone, Copy)]
+struct Run {
+    command: CommandId,
+    at: u64,
+    failed: bool,
+    count: u64,
+}
+
+impl Worker {
+    /// Begins to open a connection; requests may be queued from now on.
+    ///
+    /// # Errors
+    /// The error reply, while the last failure is too recent for another try.
+    pub(super) fn open(&mut self, id: BackendId) -> Result<(), Vec<u8>> {
+        let backend = &mut self.backends[id];
+        if self.now < backend.not_before {
+            return Err(backend.error(&backend.last_error));
+        }
+        backend.state = State::Connecting;
+        backend.generation += 1;
+        let (addr, limits, me) = (backend.addr.clone(), self.limits.clone(), self.me.clone());
+        let generation = backend.generation;
+        spawn_local(async move {
+            let link = connect(&addr, &limits).await;
+            let Some(worker) = me.upgrade() else { return };
+            if worker.borrow_mut().opened(id, link) {
+                std::future::poll_fn(move |cx| worker.borrow_mut().poll_backend(id, generation, cx)).await;
+            }
+        });
+        Ok(())
+    }
+
+    /// True if there is a connection now.
+    fn opened(&mut self, id: BackendId, link: Result<Link, ConnectError>) -> bool {
+        self.look_at_clock();
+        match link {
+            Ok(link) => {
+                let backend = &mut self.backends[id];
+                backend.connects += 1;
+                backend.failures = 0;
+                backend.state = State::Up(link);
+                self.touch_backend(id);
+                true
+            }
+            Err(error) => {
+                self.fail(id, &one_line(&error));
+                false
+            }
+        }
+    }
+
+    /// Body of the task that reads a connection. Ready when the connection is no more.
+    fn poll_backend(&mut self, id: BackendId, generation: u64, cx: &mut Context<'_>) -> Poll<()> {
+        self.look_at_clock();
+        for _ in 0..READS {
+            let Some(backend) = self.backends.get_mut(id) else { return Poll::Ready(()) };
+            let State::Up(link) = &backend.state else { return Poll::Ready(()) };
+            if backend.generation != generation {
+                return Poll::Ready(());
+            }
+            if !backend.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                backend.waker = Some(cx.waker().clone());
+            }
+            if backend.want_write && link.stream.poll_write_ready(cx).is_ready() {
+                self.write_backend(id);
+                continue;
+            }
+            match ready!(self.poll_replies(id, cx)) {
+                Ok(0) => self.lose(id, "connection closed by the server"),
+                Ok(n) => {
+                    if let Some(backend) = self.backends.get_mut(id) {
+                        backend.bytes_in += n as u64;
+                    }
+                }
+                Err(error) => self.lose(id, &error.to_string()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads once and hands out the replies that have come.
+    fn poll_replies(&mut self, id: BackendId, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let backend = &mut self.backends[id];
+        let State::Up(link) = &mut backend.state else { return Poll::Ready(Ok(0)) };
+        if backend.partial.as_ref().is_some_and(|partial| partial.buf.len() + partial.missing > OWN_BUFFER) {
+            return self.poll_big_reply(id, cx);
+        }
+        let known = backend.partial.as_ref().map_or(0, |partial| partial.buf.len());
+        let mut room = ReadBuf::new(&mut self.scratch[known..]);
+        ready!(Pin::new(&mut link.stream).poll_read(cx, &mut room))?;
+        let read = room.filled().len();
+        if read == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let scanner = match backend.partial.take() {
+            None => ReplyScanner::default(),
+            Some(partial) => {
+                scratch[..known].copy_from_slice(&partial.buf);
+                partial.scanner
+            }
+        };
+        let result = self.hand_out(id, &scratch[..known + read], scanner);
+        self.scratch = scratch;
+        Poll::Ready(result.map(|()| read))
+    }
+
+    /// Reads a big reply into a buffer of its own and passes it on as it lies.
+    fn poll_big_reply(&mut self, id: BackendId, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let backend = &mut self.backends[id];
+        let (State::Up(link), Some(partial)) = (&backend.state, &mut backend.partial) else {
+            return Poll::Ready(Ok(0));
+        };
+        ready!(link.stream.poll_read_ready(cx))?;
+        let want = partial.missing.max(OWN_BUFFER / 2);
+        partial.buf.reserve(want);
+        let read = match link.stream.try_read_buf(&mut (&mut partial.buf).limit(want)) {
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        if read == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        partial.missing = partial.missing.saturating_sub(read).max(1);
+        let cut =
+            partial.scanner.advance(&partial.buf).map_err(|error| io::Error::other(error.to_string()))?;
+        match cut {
+            Cut::Missing(missing) => partial.missing = missing,
+            Cut::Complete(len) => {
+                let whole = partial.buf.split_to(len).freeze();
+                let rest = std::mem::take(&mut partial.buf);
+                backend.partial = None;
+                let run = self.hand_one(id, Payload::Whole(whole), None)?;
+                self.count(id, run);
+                self.hand_out(id, &rest, ReplyScanner::default())?;
+            }
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Hands out all whole replies in `data`, keeps the beginning of the last one if it is not whole.
+    fn hand_out(&mut self, id: BackendId, data: &[u8], mut scanner: ReplyScanner) -> io::Result<()> {
+        let mut used = 0;
+        let mut run = None;
+        while used < data.len() {
+            match scanner.advance(&data[used..]) {
+                Ok(Cut::Complete(len)) => {
+                    run = self.hand_one(id, Payload::Slice(&data[used..used + len]), run)?;
+                    used += len;
+                }
+                Ok(Cut::Missing(missing)) => {
+                    let buf = BytesMut::from(&data[used..]);
+                    self.backends[id].partial = Some(Box::new(PartialReply { buf, scanner, missing }));
+                    break;
+                }
+                Err(error) => {
+                    self.count(id, run);
+                    return Err(io::Error::other(error.to_string()));
+                }
+            }
+        }
+        self.count(id, run);
+        Ok(())
+    }
+
+    /// Hands a reply to the request that has waited longest.
+    #[inline]
+    fn hand_one(&mut self, id: BackendId, payload: Payload<'_>, run: Option<Run>) -> io::Result<Option<Run>> {
+        let Some(pending) = self.backends[id].pending.pop_front() else {
+            return Err(io::Error::other("a reply that nobody asked for"));
+        };
+        let failed = payload.is_error();
+        let run = match run {
+            Some(run) if run.command == pending.command && run.at == pending.at && run.failed == failed => {
+                Run { count: run.count + 1, ..run }
+            }
+            other => {
+                self.count(id, other);
+                Run { command: pending.command, at: pending.at, failed, count: 1 }
+            }
+        };
+        match pending.asker {
+            Asker::Session { session, seq, slot } => {
+                self.totals.errors += u64::from(failed);
+                self.deliver(session, seq, payload);
+                self.end(slot);
+            }
+            Asker::Split { split, part } => self.part_reply(split, part, payload, false),
+        }
+        Ok(Some(run))
+    }
+
+    #[inline]
+    fn count(&mut self, id: BackendId, run: Option<Run>) {
+        if let Some(Run { command, at, failed, count }) = run {
+            self.backends[id].meter.record(command, self.now.saturating_sub(at), count, failed);
+        }
+    }
+
+    /// Gives a session the reply to one of its requests.
+    #[inline]
+    pub(super) fn deliver(&mut self, id: SessionId, seq: u32, payload: Payload<'_>) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.reply(seq, payload, &mut self.pool);
+        if session.stream.is_some() {
+            self.touch_session(id);
+        } else if session.owed() == 0 && session.waker.is_none() {
+            self.sessions.remove(id);
+        }
+    }
+
+    /// A connection cannot be used any more. Exactly the requests it holds fail.
+    pub(super) fn lose(&mut self, id: BackendId, why: &str) {
+        let Some(backend) = self.backends.get_mut(id) else { return };
+        let State::Up(link) = std::mem::replace(&mut backend.state, State::Down) else { return };
+        let mut slots: Vec<SlotId> = Vec::new();
+        for pending in &self.backends[id].pending {
+            match pending.asker {
+                Asker::Session { slot, .. } => slots.push(slot),
+                Asker::Split { split, part } => slots.extend(self.part_slots(split, part)),
+            }
+        }
+        let name = link.name.clone();
+        drop(link);
+        self.fail_held(id, why, true);
+        // Where the store names another master by now, what this one still does does not matter.
+        let addr = self.backends[id].addr.clone();
+        let (slots, forgiven): (Vec<_>, Vec<_>) =
+            slots.into_iter().partition(|slot| self.table.route(*slot).names(&addr));
+        forgiven.into_iter().for_each(|slot| self.end(slot));
+        if !slots.is_empty() {
+            self.backends[id].dead.push(Dead { name, slots });
+            self.kill_dead(id);
+        }
+    }
+
+    /// No connection could be opened. The requests that waited for it were never sent.
+    fn fail(&mut self, id: BackendId, why: &str) {
+        let backend = &mut self.backends[id];
+        backend.state = State::Down;
+        backend.failures += 1;
+        backend.not_before = self.now + pause(backend.failures).as_micros() as u64;
+        self.fail_held(id, why, false);
+    }
+
+    /// Fails the requests that a backend holds; `sent` if the server may have got them.
+    fn fail_held(&mut self, id: BackendId, why: &str, sent: bool) {
+        let backend = &mut self.backends[id];
+        if !backend.pending.is_empty() || !sent {
+            let held = backend.pending.len();
+            tracing::warn!(backend = %backend.addr, why, failed_requests = held, "connection to a server lost");
+        }
+        backend.total_failures += 1;
+        backend.generation += 1;
+        backend.last_error = why.to_owned();
+        backend.partial = None;
+        backend.want_write = false;
+        backend.out.clear(&mut self.pool);
+        let reply = backend.error(why);
+        let held = std::mem::take(&mut backend.pending);
+        let waiters = std::mem::take(&mut backend.waiters);
+        if let Some(waker) = backend.waker.take() {
+            waker.wake();
+        }
+        for pending in held {
+            self.backends[id].meter.record(pending.command, self.now.saturating_sub(pending.at), 1, true);
+            match pending.asker {
+                Asker::Session { session, seq, slot } => {
+                    self.totals.errors += 1;
+                    self.deliver(session, seq, Payload::Slice(&reply));
+                    if !sent {
+                        self.end(slot);
+                    }
+                }
+                Asker::Split { split, part } => self.part_reply(split, part, Payload::Slice(&reply), sent),
+            }
+        }
+        for session in waiters {
+            if let Some(session) = self.sessions.get(session) {
+                session.wake();
+            }
+        }
+    }
+
+    /// Keeps trying to end lost connections on the server until it has answered, or nothing depends
+    /// on it any more.
+    fn kill_dead(&mut self, id: BackendId) {
+        let backend = &mut self.backends[id];
+        if std::mem::replace(&mut backend.killing, true) {
+            return;
+        }
+        let (addr, limits, me) = (backend.addr.clone(), self.limits.clone(), self.me.clone());
+        spawn_local(async move {
+            let mut failures = 0;
+            loop {
+                let Some(worker) = me.upgrade() else { return };
+                let Some(names) = worker.borrow_mut().dead_names(id) else { return };
+                drop(worker);
+                match kill(&addr, &names, &limits).await {
+                    Ok(()) => {
+                        failures = 0;
+                        if let Some(worker) = me.upgrade() {
+                            worker.borrow_mut().killed(id, &names);
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(backend = %addr, error = one_line(&error), "cannot end a lost connection on the server yet");
+                        failures += 1;
+                        sleep(pause(failures)).await;
+                    }
+                }
+            }
+        });
+    }
+
+    /// Connections of a backend that are to be killed; `None` (and an end to killing) if there are none.
+    fn dead_names(&mut self, id: BackendId) -> Option<Vec<KillName>> {
+        let backend = self.backends.get_mut(id)?;
+        backend.dead.retain(|dead| !dead.slots.is_empty());
+        backend.killing = !backend.dead.is_empty();
+        backend.killing.then(|| backend.dead.iter().map(|dead| dead.name.clone()).collect())
+    }
+
+    /// The server has ended these lost connections.
+    fn killed(&mut self, id: BackendId, names: &[KillName]) {
+        let Some(backend) = self.backends.get_mut(id) else { return };
+        let killed = backend.dead.extract_if(.., |dead| names.contains(&dead.name));
+        let slots: Vec<SlotId> = killed.flat_map(|dead| dead.slots).collect();
+        slots.into_iter().for_each(|slot| self.end(slot));
+    }
+}

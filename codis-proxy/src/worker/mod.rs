@@ -1,0 +1,252 @@
+//! One thread of the data path: its clients, its connections to the servers, its copy of the routes.
+//!
+//! Everything a worker has is its own, so nothing is locked. A turn of the loop is: read what clients
+//! have sent and queue it for the servers, read what servers have answered and queue it for the
+//! clients, then write every queue that has grown, each with one system call ([`Worker::flush`], which
+//! runs after the tasks that were ready). The `RefCell` is borrowed for one step of one task and
+//! never across an await.
+
+mod backend;
+mod buffers;
+mod connect;
+mod dispatch;
+mod info;
+mod link;
+mod local;
+mod meter;
+mod park;
+mod receive;
+mod session;
+mod slots;
+mod split;
+mod turn;
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    net::SocketAddr,
+    rc::{Rc, Weak},
+    sync::Arc,
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+use codis_core::Addr;
+use codis_resp::{RequestLimits, RequestParser};
+use slab::Slab;
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, oneshot},
+    task::{LocalSet, spawn_local},
+    time::{MissedTickBehavior, interval},
+};
+
+use self::{
+    backend::{Backend, BackendId},
+    buffers::Pool,
+    meter::Meter,
+    park::Verdict,
+    session::{Session, SessionId},
+    slots::Slots,
+    split::Splits,
+};
+use crate::{
+    config::{Limits, MoveLimits},
+    moving::Movers,
+    registry::Registry,
+    stats::Stats,
+    table::Table,
+};
+
+/// Bytes that are read at once.
+const SCRATCH: usize = 64 << 10;
+/// How often time-outs are looked for.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What a worker is asked to do.
+pub(crate) enum Order {
+    /// Serve this client.
+    Client(std::net::TcpStream, SocketAddr, u64),
+    /// Use this table; the answer comes when the old routes are history.
+    Install(Arc<Table>, oneshot::Sender<()>),
+    /// Tell what has been counted.
+    Stats(oneshot::Sender<Stats>),
+    /// Finish what is in flight, close everything, end.
+    Stop(oneshot::Sender<()>),
+}
+
+/// The numbers of a worker that belong to no server.
+#[derive(Debug, Default)]
+struct Totals {
+    dropped: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    requests: u64,
+    errors: u64,
+    on_demand_moves: u64,
+    on_demand_failures: u64,
+}
+
+/// All that one thread of the data path has.
+struct Worker {
+    me: Weak<RefCell<Worker>>,
+    limits: Arc<Limits>,
+    registry: Arc<Registry>,
+    table: Arc<Table>,
+    slots: Slots,
+    sessions: Slab<Box<Session>>,
+    backends: Slab<Backend>,
+    by_addr: HashMap<Addr, BackendId>,
+    splits: Splits,
+    movers: Movers,
+    pool: Pool,
+    /// What is read goes here first; only what is incomplete gets a buffer of its own.
+    scratch: Box<[u8]>,
+    /// Parser for requests that begin in `scratch`.
+    parser: RequestParser,
+    dirty_sessions: Vec<SessionId>,
+    dirty_backends: Vec<BackendId>,
+    flusher: Option<Waker>,
+    flush_asked: bool,
+    started: Instant,
+    /// Microseconds since `started`, taken at the beginning of each step.
+    now: u64,
+    next_token: u64,
+    /// Sessions that wait for a slot or a hand-over.
+    parked: usize,
+    /// For the first request that is looked at next.
+    verdict: Option<Verdict>,
+    stopping: bool,
+    totals: Totals,
+    /// Calls that no server alone has answered.
+    meter: Meter,
+}
+
+/// Runs a worker on this thread until it is told to stop, or nobody is left who could.
+pub(crate) fn run(
+    limits: Arc<Limits>,
+    registry: Arc<Registry>,
+    orders: mpsc::Receiver<Order>,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, serve(limits, registry, orders));
+    Ok(())
+}
+
+async fn serve(limits: Arc<Limits>, registry: Arc<Registry>, mut orders: mpsc::Receiver<Order>) {
+    let worker = Worker::new(limits, registry);
+    let flusher = worker.clone();
+    spawn_local(std::future::poll_fn(move |cx| flusher.borrow_mut().poll_flush(cx)));
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut stop = None;
+    loop {
+        tokio::select! {
+            order = orders.recv() => match order {
+                None => return,
+                Some(Order::Client(stream, peer, client)) => worker.borrow_mut().accept(stream, peer, client),
+                Some(Order::Install(table, done)) => worker.borrow_mut().install(table, done),
+                Some(Order::Stats(answer)) => {
+                    let _ = answer.send(worker.borrow_mut().stats());
+                }
+                Some(Order::Stop(done)) => {
+                    worker.borrow_mut().stop();
+                    let grace = worker.borrow().limits.stop_grace;
+                    stop = Some((done, Instant::now() + grace));
+                }
+            },
+            _ = tick.tick() => worker.borrow_mut().tick(),
+        }
+        let finished = worker.borrow().sessions.is_empty();
+        if let Some((done, _)) = stop.take_if(|(_, until)| finished || Instant::now() >= *until) {
+            let _ = done.send(());
+            return;
+        }
+    }
+}
+
+impl Worker {
+    fn new(limits: Arc<Limits>, registry: Arc<Registry>) -> Rc<RefCell<Self>> {
+        let movers = Movers::new(MoveLimits {
+            password: limits.password.clone(),
+            connect_timeout: limits.connect_timeout,
+        });
+        let parser = RequestParser::new(request_limits(&limits));
+        Rc::new_cyclic(|me| {
+            RefCell::new(Self {
+                me: me.clone(),
+                registry,
+                table: Arc::new(Table::unassigned()),
+                slots: Slots::new(),
+                sessions: Slab::new(),
+                backends: Slab::new(),
+                by_addr: HashMap::new(),
+                splits: Splits::default(),
+                movers,
+                pool: Pool::default(),
+                scratch: vec![0; SCRATCH].into_boxed_slice(),
+                parser,
+                dirty_sessions: Vec::new(),
+                dirty_backends: Vec::new(),
+                flusher: None,
+                flush_asked: false,
+                started: Instant::now(),
+                now: 0,
+                next_token: 0,
+                parked: 0,
+                verdict: None,
+                stopping: false,
+                totals: Totals::default(),
+                meter: Meter::default(),
+                limits,
+            })
+        })
+    }
+
+    /// Takes the time; once per step is exact enough for latencies and time-outs.
+    fn look_at_clock(&mut self) {
+        self.now = self.started.elapsed().as_micros() as u64;
+    }
+
+    fn accept(&mut self, stream: std::net::TcpStream, peer: SocketAddr, client: u64) {
+        self.look_at_clock();
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) if !self.stopping => stream,
+            Ok(_) => return self.registry.remove(client),
+            Err(error) => {
+                tracing::warn!(%peer, %error, "a client's socket cannot be used");
+                return self.registry.remove(client);
+            }
+        };
+        let open = self.limits.password.is_none();
+        let id = self.sessions.insert(Box::new(Session::new(stream, peer, client, open, self.now)));
+        if let Some(me) = self.me.upgrade() {
+            spawn_local(std::future::poll_fn(move |cx| me.borrow_mut().poll_session(id, cx)));
+        }
+    }
+
+    /// The backend for an address, made if there is none yet.
+    fn backend_for(&mut self, addr: &Addr) -> BackendId {
+        match self.by_addr.get(addr) {
+            Some(id) => *id,
+            None => {
+                let id = self.backends.insert(Backend::new(addr.clone()));
+                self.by_addr.insert(addr.clone(), id);
+                id
+            }
+        }
+    }
+
+    /// No more requests are read; sessions close once they have their replies.
+    fn stop(&mut self) {
+        self.stopping = true;
+        for (_, session) in &mut self.sessions {
+            session.closing = true;
+            session.wake();
+        }
+    }
+}
+
+fn request_limits(limits: &Limits) -> RequestLimits {
+    RequestLimits { max_bulk: limits.max_bulk, max_request: limits.max_request, ..RequestLimits::default() }
+}

@@ -1,0 +1,316 @@
+//! MGET, MSET, DEL, EXISTS, UNLINK and TOUCH over several servers: one request for each server that
+//! has some of the keys, the replies put together.
+//!
+//! The parts are not one transaction. **If any server fails its part, the whole request is answered
+//! with that error** (the first one, in the order of the keys), although other parts may have been
+//! carried out: an MSET that fails may have set some of its keys. Repeating such a request is safe,
+//! except that DEL, UNLINK and the like then count only what was left.
+
+use bytes::Bytes;
+use codis_core::{SlotId, slot_of_key};
+use codis_resp::{Class, CommandId, Cut, ReplyScanner, array_header, integer, push_array_header, push_bulk};
+use slab::Slab;
+use smallvec::SmallVec;
+
+use super::{
+    Worker,
+    backend::{Asker, BackendId, Pending},
+    buffers::BIG,
+    dispatch::{Frame, Outcome},
+    park::Verdict,
+    session::{Payload, SessionId},
+    slots::LocalRoute,
+};
+
+/// Records of split requests that are kept for reuse.
+const KEEP: usize = 64;
+/// A record for more keys than this is not kept.
+const KEEP_KEYS: usize = 1024;
+
+/// A server's share of a split request.
+struct Part {
+    backend: BackendId,
+    keys: usize,
+    reply: PartReply,
+    /// Its connection broke: its slots are waited for elsewhere.
+    lost: bool,
+}
+
+enum PartReply {
+    Waiting,
+    Copied(Vec<u8>),
+    Whole(Bytes),
+}
+
+impl PartReply {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Waiting => &[],
+            Self::Copied(bytes) => bytes,
+            Self::Whole(bytes) => bytes,
+        }
+    }
+}
+
+/// A request under way at several servers.
+struct Split {
+    session: SessionId,
+    seq: u32,
+    command: CommandId,
+    at: u64,
+    /// For each key its slot and its part.
+    keys: Vec<(SlotId, usize)>,
+    parts: SmallVec<[Part; 4]>,
+    waiting: usize,
+}
+
+/// All split requests of a worker.
+#[derive(Default)]
+pub(super) struct Splits {
+    live: Slab<Split>,
+    /// Lists of keys, empty, for reuse.
+    free: Vec<Vec<(SlotId, usize)>>,
+    /// Where the keys of the request at hand stand, with their slots.
+    found: Vec<(usize, SlotId)>,
+}
+
+impl Worker {
+    /// Sends a request with many keys to the servers that have them.
+    pub(super) fn split(
+        &mut self,
+        id: SessionId,
+        command: CommandId,
+        frame: Frame<'_>,
+        verdict: Option<Verdict>,
+    ) -> Outcome {
+        if command.command().class == Class::Mset && frame.args.len().is_multiple_of(2) {
+            return self.refuse(id, command, "ERR wrong number of arguments for 'mset' command");
+        }
+        let mut found = std::mem::take(&mut self.splits.found);
+        found.clear();
+        // The rule of these commands is a range, which cannot fail.
+        let _ = command.command().each_key(frame.bytes, frame.args, |at| {
+            found.push((at, slot_of_key(frame.arg(at))));
+        });
+        let outcome = self.split_found(id, command, frame, verdict, &found);
+        if found.capacity() <= KEEP_KEYS {
+            self.splits.found = found;
+        }
+        outcome
+    }
+
+    fn split_found(
+        &mut self,
+        id: SessionId,
+        command: CommandId,
+        frame: Frame<'_>,
+        verdict: Option<Verdict>,
+        found: &[(usize, SlotId)],
+    ) -> Outcome {
+        let mut moving: SmallVec<[(usize, SlotId); 8]> = SmallVec::new();
+        let mut parts: SmallVec<[Part; 4]> = SmallVec::new();
+        let mut keys = self.splits.free.pop().unwrap_or_default();
+        for &(at, slot) in found {
+            let state = self.slots.get(slot);
+            let backend = match state.route {
+                LocalRoute::Unassigned if !state.draining => {
+                    let text = format!("ERR slot {slot} is not assigned to a group with a master");
+                    return self.refuse(id, command, &text);
+                }
+                LocalRoute::Online(backend) if !state.draining => backend,
+                LocalRoute::Migrate(backend) if !state.draining => {
+                    moving.push((at, slot));
+                    backend
+                }
+                _ => return self.park(id, slot),
+            };
+            let part = parts.iter().position(|part| part.backend == backend).unwrap_or_else(|| {
+                parts.push(Part { backend, keys: 0, reply: PartReply::Waiting, lost: false });
+                parts.len() - 1
+            });
+            parts[part].keys += 1;
+            keys.push((slot, part));
+        }
+        if !moving.is_empty() {
+            match verdict {
+                Some(Verdict::Failed(reply)) => return self.failed(id, command, &reply),
+                Some(Verdict::Settled(slots)) => moving.retain(|(_, slot)| !slots.contains(slot)),
+                None => {}
+            }
+            let unsettled = self.unsettled_keys(frame, &moving);
+            if !unsettled.is_empty() {
+                return self.settle(id, unsettled);
+            }
+        }
+        for part in &parts {
+            match self.ready(part.backend, id) {
+                Ok(true) => {}
+                Ok(false) => return Outcome::Wait,
+                Err(reply) => return self.failed(id, command, &reply),
+            }
+        }
+        self.queue_parts(command, frame, &parts, &keys, found);
+        let seq = self.sessions[id].expect_reply();
+        keys.iter().for_each(|(slot, _)| self.slots.begin(*slot));
+        let waiting = parts.len();
+        let queued: SmallVec<[BackendId; 4]> = parts.iter().map(|part| part.backend).collect();
+        let split = Split { session: id, seq, command, at: self.now, keys, parts, waiting };
+        let split = self.splits.live.insert(split);
+        for (part, backend) in queued.into_iter().enumerate() {
+            let asker = Asker::Split { split, part };
+            self.backends[backend].pending.push_back(Pending { asker, command, at: self.now });
+            self.touch_backend(backend);
+        }
+        Outcome::Done
+    }
+
+    /// Writes each server's share of the request into its queue, in one pass over the keys.
+    fn queue_parts(
+        &mut self,
+        command: CommandId,
+        frame: Frame<'_>,
+        parts: &[Part],
+        keys: &[(SlotId, usize)],
+        found: &[(usize, SlotId)],
+    ) {
+        let width = if command.command().class == Class::Mset { 2 } else { 1 };
+        if let [only] = parts {
+            let out = &mut self.backends[only.backend].out;
+            match frame.whole {
+                Some(whole) if whole.len() >= BIG => out.push_big(whole.clone()),
+                _ => out.push(frame.bytes, &mut self.pool),
+            }
+            return;
+        }
+        for part in parts {
+            self.backends[part.backend].out.push_with(&mut self.pool, |out| {
+                push_array_header(out, 1 + part.keys * width);
+                push_bulk(out, frame.arg(0));
+            });
+        }
+        // An argument's header stands between the end of the one before and its own beginning.
+        let mut run_start = 0;
+        while run_start < keys.len() {
+            let part = keys[run_start].1;
+            let run = keys[run_start..].iter().take_while(|(_, other)| *other == part).count();
+            let first = found[run_start].0;
+            let last = found[run_start + run - 1].0 + width - 1;
+            let from = frame.args[first - 1].end() + 2;
+            let to = frame.args[last].end() + 2;
+            let out = &mut self.backends[parts[part].backend].out;
+            match frame.whole {
+                Some(whole) if to - from >= BIG => out.push_big(whole.slice(from..to)),
+                _ => out.push(&frame.bytes[from..to], &mut self.pool),
+            }
+            run_start += run;
+        }
+    }
+
+    /// The reply to one part is in, or why there is none (`lost`).
+    pub(super) fn part_reply(&mut self, id: usize, part: usize, payload: Payload<'_>, lost: bool) {
+        let Some(split) = self.splits.live.get_mut(id) else { return };
+        let share = &mut split.parts[part];
+        share.lost = lost;
+        share.reply = match payload {
+            Payload::Slice(bytes) => PartReply::Copied(bytes.to_vec()),
+            Payload::Whole(bytes) => PartReply::Whole(bytes),
+        };
+        split.waiting -= 1;
+        if split.waiting == 0 {
+            self.finish_split(id);
+        }
+    }
+
+    /// The slots of one part, one entry for each of its keys.
+    pub(super) fn part_slots(&self, id: usize, part: usize) -> impl Iterator<Item = SlotId> {
+        let keys = self.splits.live.get(id).map_or(&[][..], |split| &split.keys);
+        keys.iter().filter(move |(_, other)| *other == part).map(|(slot, _)| *slot)
+    }
+
+    /// All parts are in: puts them together and lets go of the request.
+    fn finish_split(&mut self, id: usize) {
+        let mut split = self.splits.live.remove(id);
+        let mut merged = Vec::new();
+        let (payload, failed) = merge(&mut split, &mut merged);
+        self.meter.record(split.command, self.now.saturating_sub(split.at), 1, failed);
+        self.totals.errors += u64::from(failed);
+        self.deliver(split.session, split.seq, payload);
+        for &(slot, part) in &split.keys {
+            if !split.parts[part].lost {
+                self.end(slot);
+            }
+        }
+        if self.splits.free.len() < KEEP && split.keys.capacity() <= KEEP_KEYS {
+            split.keys.clear();
+            self.splits.free.push(split.keys);
+        }
+    }
+}
+
+/// The reply to the whole request, and whether it is an error.
+fn merge<'a>(split: &mut Split, out: &'a mut Vec<u8>) -> (Payload<'a>, bool) {
+    if let [only] = &mut split.parts[..] {
+        let failed = only.reply.bytes().first() == Some(&b'-');
+        return match std::mem::replace(&mut only.reply, PartReply::Waiting) {
+            PartReply::Whole(bytes) => (Payload::Whole(bytes), failed),
+            PartReply::Copied(bytes) => {
+                *out = bytes;
+                (Payload::Slice(out), failed)
+            }
+            PartReply::Waiting => (Payload::Slice(out), failed),
+        };
+    }
+    let merged = match split.parts.iter().find(|part| part.reply.bytes().first() == Some(&b'-')) {
+        Some(part) => {
+            out.extend_from_slice(part.reply.bytes());
+            return (Payload::Slice(out), true);
+        }
+        None => match split.command.command().class {
+            Class::Mget => merge_arrays(split, out),
+            Class::Mset => {
+                out.extend_from_slice(b"+OK\r\n");
+                Some(())
+            }
+            _ => merge_counts(split, out),
+        },
+    };
+    if merged.is_none() {
+        out.clear();
+        out.extend_from_slice(b"-ERR a backend sent an unexpected reply to its part of the request\r\n");
+    }
+    if out.len() >= BIG {
+        return (Payload::Whole(std::mem::take(out).into()), merged.is_none());
+    }
+    (Payload::Slice(out), merged.is_none())
+}
+
+/// Takes the elements of the parts' arrays in the order of the keys; `None` if there are too few.
+fn merge_arrays(split: &Split, out: &mut Vec<u8>) -> Option<()> {
+    let mut rest: SmallVec<[&[u8]; 4]> = SmallVec::new();
+    for part in &split.parts {
+        let reply = part.reply.bytes();
+        let (count, header) = array_header(reply)?;
+        if count != part.keys {
+            return None;
+        }
+        rest.push(&reply[header..]);
+    }
+    out.reserve(16 + rest.iter().map(|part| part.len()).sum::<usize>());
+    push_array_header(out, split.keys.len());
+    for (_, part) in &split.keys {
+        let Ok(Cut::Complete(len)) = ReplyScanner::default().advance(rest[*part]) else { return None };
+        let (element, after) = rest[*part].split_at(len);
+        out.extend_from_slice(element);
+        rest[*part] = after;
+    }
+    Some(())
+}
+
+fn merge_counts(split: &Split, out: &mut Vec<u8>) -> Option<()> {
+    let mut sum = 0;
+    for part in &split.parts {
+        sum += integer(part.reply.bytes())?;
+    }
+    codis_resp::push_integer(out, sum);
+    Some(())
+}

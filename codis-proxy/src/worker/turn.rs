@@ -1,0 +1,176 @@
+//! The end of a turn (writing what has gathered) and the slow clock (time-outs).
+
+use std::task::{Context, Poll};
+
+use super::{
+    Worker,
+    backend::{BackendId, State},
+    session::SessionId,
+};
+
+impl Worker {
+    /// The session's output has grown: it is written at the end of the turn.
+    #[inline]
+    pub(super) fn touch_session(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        if !session.dirty {
+            session.dirty = true;
+            self.dirty_sessions.push(id);
+            self.ask_flush();
+        }
+    }
+
+    /// The backend's queue has grown: it is written at the end of the turn.
+    #[inline]
+    pub(super) fn touch_backend(&mut self, id: BackendId) {
+        let backend = &mut self.backends[id];
+        if !backend.dirty {
+            backend.dirty = true;
+            self.dirty_backends.push(id);
+            self.ask_flush();
+        }
+    }
+
+    /// Puts the flusher behind the tasks that are ready now.
+    #[inline]
+    fn ask_flush(&mut self) {
+        if !self.flush_asked {
+            self.flush_asked = true;
+            if let Some(waker) = &self.flusher {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// Body of the flusher's task.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.flusher.is_none() {
+            self.flusher = Some(cx.waker().clone());
+        }
+        self.flush_asked = false;
+        let mut backends = std::mem::take(&mut self.dirty_backends);
+        backends.drain(..).for_each(|id| self.write_backend(id));
+        if self.dirty_backends.is_empty() {
+            self.dirty_backends = backends;
+        }
+        let mut sessions = std::mem::take(&mut self.dirty_sessions);
+        sessions.drain(..).for_each(|id| self.write_session(id));
+        // Writing may have failed and failed requests of others with it.
+        if self.dirty_sessions.is_empty() {
+            self.dirty_sessions = sessions;
+        }
+        Poll::Pending
+    }
+
+    /// Writes what a session's client will take.
+    pub(super) fn write_session(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.dirty = false;
+        let Some(stream) = &session.stream else { return };
+        match session.out.write(stream, &mut self.pool) {
+            Ok(n) => {
+                self.totals.bytes_out += n as u64;
+                session.want_write = !session.out.is_empty();
+                if session.want_write && session.out.len() > self.limits.client_output {
+                    self.totals.dropped += 1;
+                    tracing::warn!(peer = %session.peer, bytes = session.out.len(), "client takes no replies; disconnected");
+                    session.stream = None;
+                    session.wake();
+                } else if session.want_write || session.closing || session.backlog || session.stalled {
+                    session.wake();
+                }
+            }
+            Err(_) => {
+                session.stream = None;
+                session.wake();
+            }
+        }
+    }
+
+    /// Writes what a server will take.
+    pub(super) fn write_backend(&mut self, id: BackendId) {
+        let Some(backend) = self.backends.get_mut(id) else { return };
+        backend.dirty = false;
+        let State::Up(link) = &backend.state else { return };
+        match backend.out.write(&link.stream, &mut self.pool) {
+            Ok(n) => {
+                backend.bytes_out += n as u64;
+                backend.want_write = !backend.out.is_empty();
+                if backend.want_write
+                    && let Some(waker) = &backend.waker
+                {
+                    waker.wake_by_ref();
+                }
+                if backend.out.len() <= self.limits.backend_pause / 2 {
+                    for session in backend.waiters.drain(..) {
+                        if let Some(session) = self.sessions.get(session) {
+                            session.wake();
+                        }
+                    }
+                }
+            }
+            Err(error) => self.lose(id, &error.to_string()),
+        }
+    }
+
+    /// Looks for everything that has taken too long.
+    pub(super) fn tick(&mut self) {
+        let before = self.now;
+        self.look_at_clock();
+        self.tick_backends();
+        let second = before / 1_000_000 != self.now / 1_000_000;
+        if self.parked > 0 || second {
+            self.tick_sessions();
+        }
+    }
+
+    fn tick_backends(&mut self) {
+        let limit = self.limits.backend_timeout.as_micros() as u64;
+        let mut late = Vec::new();
+        let mut useless = Vec::new();
+        for (id, backend) in &self.backends {
+            if backend.pending.front().is_some_and(|pending| self.now.saturating_sub(pending.at) > limit)
+                && matches!(backend.state, State::Up(_))
+            {
+                late.push(id);
+            } else if backend.is_useless() {
+                useless.push(id);
+            }
+        }
+        for id in late {
+            let why = format!("no reply within {} s", self.limits.backend_timeout.as_secs_f32());
+            self.lose(id, &why);
+        }
+        for id in useless {
+            let backend = self.backends.remove(id);
+            self.by_addr.remove(&backend.addr);
+            if let Some(waker) = backend.waker {
+                waker.wake();
+            }
+        }
+    }
+
+    fn tick_sessions(&mut self) {
+        let idle = self.limits.idle_timeout.as_micros() as u64;
+        let park = self.limits.park_timeout.as_micros() as u64;
+        let mut expired = Vec::new();
+        for (id, session) in &mut self.sessions {
+            let silent = self.now.saturating_sub(session.heard);
+            if let Some(parked) = session.parked {
+                let since = session.waits_since.unwrap_or(parked.since);
+                if !parked.settling && self.now.saturating_sub(since) > park {
+                    expired.push(id);
+                }
+            } else if session.is_done() && !session.closing {
+                if idle > 0 && silent > idle {
+                    session.closing = true;
+                    self.totals.dropped += 1;
+                    session.wake();
+                } else if silent > 1_000_000 {
+                    session.release();
+                }
+            }
+        }
+        expired.into_iter().for_each(|id| self.give_up_waiting(id));
+    }
+}
