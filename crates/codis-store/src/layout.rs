@@ -1,14 +1,14 @@
-//! Where things are in the tree of a product. Codis 2's own paths, and ours beside them.
+//! Where a Codis 2 product keeps what: the paths, ours beside the original's.
 
-use codis_core::{Addr, GroupId, ProductName, ProxyId, SlotId};
+use codis_core::{GroupId, ProductName, ProxyId, SlotId};
 
-/// The node under which all products live.
+/// Below it lie the products, each as `db_NAME`.
 pub(crate) const PRODUCTS: &str = "/zk/codis";
-/// What the name of a product's node begins with.
+/// What precedes the name of a product.
 pub(crate) const PRODUCT_PREFIX: &str = "db_";
 
 /// Paths of one product.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Layout {
     root: String,
 }
@@ -22,119 +22,123 @@ impl Layout {
         &self.root
     }
 
-    /// A directory directly below the root.
-    pub(crate) fn dir(&self, name: &str) -> String {
-        format!("{}/{name}", self.root)
+    fn under(&self, rest: impl std::fmt::Display) -> String {
+        format!("{}/{rest}", self.root)
     }
 
     pub(crate) fn slots(&self) -> String {
-        self.dir("slots")
+        self.under("slots")
     }
 
     pub(crate) fn slot(&self, id: SlotId) -> String {
-        format!("{}/slots/slot_{id}", self.root)
+        self.under(format_args!("slots/slot_{id}"))
     }
 
-    pub(crate) fn servers(&self) -> String {
-        self.dir("servers")
+    pub(crate) fn groups(&self) -> String {
+        self.under("servers")
     }
 
     pub(crate) fn group(&self, id: GroupId) -> String {
-        format!("{}/servers/group_{id}", self.root)
+        self.under(format_args!("servers/group_{id}"))
     }
 
-    pub(crate) fn server(&self, group: GroupId, addr: &Addr) -> String {
-        format!("{}/servers/group_{group}/{addr}", self.root)
+    pub(crate) fn server(&self, group: GroupId, addr: &str) -> String {
+        self.under(format_args!("servers/group_{group}/{addr}"))
     }
 
     pub(crate) fn proxies(&self) -> String {
-        self.dir("proxy")
+        self.under("proxy")
     }
 
     pub(crate) fn proxy(&self, id: &ProxyId) -> String {
-        format!("{}/proxy/{id}", self.root)
+        self.under(format_args!("proxy/{id}"))
     }
 
     pub(crate) fn fences(&self) -> String {
-        self.dir("fence")
+        self.under("fence")
     }
 
     pub(crate) fn fence(&self, addr: &str) -> String {
-        format!("{}/fence/{addr}", self.root)
+        self.under(format_args!("fence/{addr}"))
     }
 
-    pub(crate) fn suspends(&self) -> String {
-        self.dir("proxy_suspend")
+    pub(crate) fn suspensions(&self) -> String {
+        self.under("proxy_suspend")
     }
 
-    pub(crate) fn suspend(&self, id: &ProxyId) -> String {
-        format!("{}/proxy_suspend/{id}", self.root)
+    pub(crate) fn suspension(&self, id: &ProxyId) -> String {
+        self.under(format_args!("proxy_suspend/{id}"))
     }
 
     pub(crate) fn actions(&self) -> String {
-        self.dir("actions")
+        self.under("actions")
     }
 
     pub(crate) fn action(&self, seq: u64) -> String {
-        format!("{}/actions/{seq:010}", self.root)
+        self.under(format_args!("actions/{seq:010}"))
     }
 
     pub(crate) fn responses(&self) -> String {
-        self.dir("ActionResponse")
+        self.under("ActionResponse")
     }
 
     pub(crate) fn response(&self, seq: u64) -> String {
-        format!("{}/ActionResponse/{seq:010}", self.root)
+        self.under(format_args!("ActionResponse/{seq:010}"))
     }
 
     pub(crate) fn ack(&self, seq: u64, id: &ProxyId) -> String {
-        format!("{}/ActionResponse/{seq:010}/{id}", self.root)
+        self.under(format_args!("ActionResponse/{seq:010}/{id}"))
     }
 
     pub(crate) fn go_tasks(&self) -> String {
-        self.dir("migrate_tasks")
+        self.under("migrate_tasks")
+    }
+
+    pub(crate) fn go_task(&self, name: &str) -> String {
+        self.under(format_args!("migrate_tasks/{name}"))
     }
 
     pub(crate) fn locks(&self) -> String {
-        self.dir("LOCK")
+        self.under("LOCK")
+    }
+
+    pub(crate) fn lock(&self, name: &str) -> String {
+        self.under(format_args!("LOCK/{name}"))
     }
 
     pub(crate) fn dashboard(&self) -> String {
-        self.dir("dashboard")
+        self.under("dashboard")
     }
 
-    /// Ours: the queue of slots to move.
+    // Ours, which the original's programs never look at.
+
     pub(crate) fn moves(&self) -> String {
-        self.dir("moves")
+        self.under("moves")
     }
 
-    pub(crate) fn task(&self, number: u64) -> String {
-        format!("{}/moves/{number:010}", self.root)
+    pub(crate) fn task(&self, task: u64) -> String {
+        self.under(format_args!("moves/{task:010}"))
     }
 
-    /// Ours: who moves slots.
     pub(crate) fn mover(&self) -> String {
-        self.dir("mover")
+        self.under("mover")
     }
 
-    /// Ours: counts movers.
     pub(crate) fn mover_epoch(&self) -> String {
-        self.dir("mover_epoch")
+        self.under("mover_epoch")
     }
 
-    /// Ours: who changed what.
     pub(crate) fn audit(&self) -> String {
-        self.dir("audit")
+        self.under("audit")
+    }
+
+    pub(crate) fn audit_record(&self, name: &str) -> String {
+        self.under(format_args!("audit/{name}"))
     }
 }
 
-/// The group in the name of its node, `group_7`.
-pub(crate) fn group_of(name: &str) -> Option<GroupId> {
-    name.strip_prefix("group_")?.parse().ok()
-}
-
-/// The number in the name of a sequential node: its last ten digits, or all of a plain number.
-pub(crate) fn seq_of(name: &str) -> Option<u64> {
-    let digits = name.len().checked_sub(10).and_then(|at| name.get(at..)).unwrap_or(name);
-    digits.parse().ok()
+/// The digits that a store appends to the name of a sequential node.
+pub(crate) fn sequence(path: &str) -> Option<u64> {
+    let digits = path.len().checked_sub(10).and_then(|at| path.get(at..))?;
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
 }

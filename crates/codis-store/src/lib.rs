@@ -1,7 +1,7 @@
 //! The only crate that names a ZooKeeper client or SQLite as a store.
 //!
 //! Two levels. The *node level* ([`Store`]) is a tree of versioned nodes with sequential and ephemeral ones,
-//! transactions and watches, kept by ZooKeeper or by one local SQLite file. The *product level* knows
+//! transactions and watches, kept by ZooKeeper or by one local SQLite file. The *product level* ([`Product`]) knows
 //! which nodes a Codis product has and what is written in them.
 
 mod address;
@@ -9,6 +9,8 @@ mod error;
 mod layout;
 mod local;
 mod node;
+mod product;
+mod settle;
 mod store;
 mod watch;
 mod wire;
@@ -18,6 +20,8 @@ pub use address::{BadStoreAddr, StoreAddr};
 pub use error::{ErrorKind, StoreError};
 pub use local::LocalStore;
 pub use node::{Acl, ConnectOptions, CreateMode, Node, Op, OpDone, SessionState};
+pub use product::{Acks, DashboardGuard, Found, Lease, Product, Published, TopologyLock};
 pub use store::Store;
 pub use watch::{Fired, Watch};
+pub use wire::AuditRecord;
 pub use zk::ZkStore;

@@ -1,0 +1,141 @@
+//! Who moves slots: the lease of the mover, and the dashboard node that keeps a Go dashboard from starting meanwhile.
+
+use codis_core::{Dashboard, MoverLease};
+
+use super::proxies::missing_is_fine;
+use super::writes::{create, set};
+use super::{Product, Result, corrupt};
+use crate::error::{ErrorKind, StoreError};
+use crate::node::{Acl, CreateMode, Op};
+use crate::store::Store;
+use crate::watch::Watch;
+use crate::wire;
+
+/// We are the mover, as long as the session holds and nobody takes it away.
+#[derive(Debug)]
+pub struct Lease {
+    store: Store,
+    path: String,
+    lease: MoverLease,
+    version: i32,
+}
+
+/// No Go dashboard starts while this stands.
+#[derive(Debug)]
+pub struct DashboardGuard {
+    store: Store,
+    path: String,
+}
+
+impl Product {
+    /// Becomes the mover; else says who is. The epoch is one more than that of any mover before.
+    ///
+    /// Epoch and lease change in one transaction: two movers never have the same one.
+    pub async fn take_mover(&self, owner: &str) -> Result<std::result::Result<Lease, MoverLease>> {
+        let (path, counter) = (self.layout.mover(), self.layout.mover_epoch());
+        loop {
+            let known = self.store.get_many(&[path.clone(), counter.clone()]).await?;
+            let [mover, count] = known.try_into().unwrap_or([None, None]);
+            if let Some(mover) = mover {
+                return wire::mover_from(&mover.data).map(Err).map_err(|error| corrupt(&path, error));
+            }
+            let last = match &count {
+                Some(node) => read_epoch(&node.data).ok_or_else(|| {
+                    let reason = "it is not a number".to_owned();
+                    StoreError::new("read", &counter, ErrorKind::Corrupt { offset: 0, reason })
+                })?,
+                None => 0,
+            };
+            let lease =
+                MoverLease { owner: owner.to_owned(), pid: std::process::id().into(), epoch: last + 1 };
+            let epoch = lease.epoch.to_string();
+            let count = match count {
+                Some(node) => set(counter.clone(), epoch, node.version),
+                None => create(&counter, &epoch, CreateMode::Persistent, Acl::File),
+            };
+            let take = create(&path, &wire::mover_json(&lease), CreateMode::Ephemeral, Acl::File);
+            match self.store.commit_settled(vec![count, take]).await {
+                Ok(_) => return Ok(Ok(Lease { store: self.store.clone(), path, lease, version: 0 })),
+                // Another one was faster; look who.
+                Err(error) if matches!(error.kind, ErrorKind::NodeExists | ErrorKind::BadVersion) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Puts up the dashboard node for `addr`; else says whose it is.
+    pub async fn hold_dashboard(&self, addr: &str) -> Result<std::result::Result<DashboardGuard, Dashboard>> {
+        let path = self.layout.dashboard();
+        loop {
+            let record = wire::dashboard_json(addr, std::process::id());
+            let hold = create(&path, &record, CreateMode::Ephemeral, Acl::File);
+            match self.store.commit_settled(vec![hold]).await {
+                Ok(_) => return Ok(Ok(DashboardGuard { store: self.store.clone(), path })),
+                Err(error) if error.kind == ErrorKind::NodeExists => {}
+                Err(error) => return Err(error),
+            }
+            match self.store.get(&path).await {
+                Ok(node) => {
+                    let other = wire::dashboard_from(node.ephemeral, &node.data);
+                    return other.map(Err).map_err(|error| corrupt(&path, error));
+                }
+                // It has just gone.
+                Err(error) if error.kind == ErrorKind::NoNode => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Lease {
+    /// What the node says.
+    pub fn lease(&self) -> &MoverLease {
+        &self.lease
+    }
+
+    /// Number of this mover; part of its connections' names.
+    pub fn epoch(&self) -> u64 {
+        self.lease.epoch
+    }
+
+    /// Proves by a write that the lease is still ours, before connections are used.
+    ///
+    /// # Errors
+    /// `NoNode`, `BadVersion` or `Expired`: it is not; stop moving.
+    pub async fn prove(&mut self) -> Result<()> {
+        let proof = set(self.path.clone(), wire::mover_json(&self.lease), self.version);
+        self.store.commit_settled(vec![proof]).await?;
+        self.version += 1;
+        Ok(())
+    }
+
+    /// True if the lease is ours now, and a notice for when that may change (our own proofs included).
+    pub async fn watch(&self) -> Result<(bool, Watch)> {
+        let (node, watch) = self.store.watch_node(&self.path).await?;
+        Ok((node.is_some_and(|node| node.owner == self.store.session_id()), watch))
+    }
+
+    /// Lets another one move.
+    pub async fn release(self) -> Result<()> {
+        let delete = Op::Delete { path: self.path, version: Some(self.version) };
+        missing_is_fine(self.store.commit_settled(vec![delete]).await.map(drop))
+    }
+}
+
+impl DashboardGuard {
+    /// True if the node is ours now, and a notice for when that may change.
+    pub async fn watch(&self) -> Result<(bool, Watch)> {
+        let (node, watch) = self.store.watch_node(&self.path).await?;
+        Ok((node.is_some_and(|node| node.owner == self.store.session_id()), watch))
+    }
+
+    /// Takes the node away, if it is still ours.
+    pub async fn release(self) -> Result<()> {
+        let (ours, _) = self.watch().await?;
+        if ours { missing_is_fine(self.store.delete(&self.path, Some(0)).await) } else { Ok(()) }
+    }
+}
+
+fn read_epoch(data: &[u8]) -> Option<u64> {
+    std::str::from_utf8(data).ok()?.parse().ok()
+}

@@ -1,0 +1,101 @@
+//! The product level: a Codis product in the store, as records instead of nodes.
+//!
+//! Every write is a compare-and-set on the version that was read, or the creation of a node that must not exist. Where
+//! several nodes belong together they change in one transaction. Operations of more than one transaction say
+//! what an interruption leaves behind; all can be run again.
+
+mod actions;
+mod audit;
+mod lease;
+mod load;
+mod lock;
+mod proxies;
+mod tasks;
+mod writes;
+
+use codis_core::ProductName;
+
+pub use self::actions::{Acks, Published};
+pub use self::lease::{DashboardGuard, Lease};
+pub use self::load::Found;
+pub use self::lock::TopologyLock;
+use crate::error::{ErrorKind, StoreError};
+use crate::layout::{Layout, PRODUCT_PREFIX, PRODUCTS};
+use crate::node::{Acl, CreateMode};
+use crate::store::Store;
+use crate::wire::WireError;
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// One product in a store. Clones share the session.
+#[derive(Clone, Debug)]
+pub struct Product {
+    store: Store,
+    name: ProductName,
+    layout: Layout,
+}
+
+impl Product {
+    /// The product of this name, whether it exists or not.
+    pub fn new(store: Store, name: ProductName) -> Self {
+        let layout = Layout::new(&name);
+        Self { store, name, layout }
+    }
+
+    /// Names of all products of a store, sorted.
+    pub async fn list(store: &Store) -> Result<Vec<ProductName>> {
+        let nodes = match store.children(PRODUCTS).await {
+            Err(error) if error.kind == ErrorKind::NoNode => return Ok(Vec::new()),
+            nodes => nodes?,
+        };
+        let name = |node: &String| node.strip_prefix(PRODUCT_PREFIX)?.parse().ok();
+        Ok(nodes.iter().filter_map(name).collect())
+    }
+
+    /// The product's name.
+    pub fn name(&self) -> &ProductName {
+        &self.name
+    }
+
+    /// The store it is in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Path of the node that everything of the product lies under.
+    pub fn root(&self) -> &str {
+        self.layout.root()
+    }
+
+    /// True if the product's root node exists.
+    pub async fn exists(&self) -> Result<bool> {
+        match self.store.get(self.root()).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind == ErrorKind::NoNode => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates a persistent node and, when it is missing, its parent.
+    async fn create_below(
+        &self,
+        dir: &str,
+        path: &str,
+        data: &str,
+        mode: CreateMode,
+        acl: Acl,
+    ) -> Result<String> {
+        match self.store.create(path, data.as_bytes(), mode, acl).await {
+            Err(error) if error.kind == ErrorKind::NoNode => {
+                self.store.ensure_dir(dir).await?;
+                self.store.create(path, data.as_bytes(), mode, acl).await
+            }
+            created => created,
+        }
+    }
+}
+
+/// A record that cannot be understood, as an error of the call that needed it.
+fn corrupt(path: &str, error: WireError) -> StoreError {
+    StoreError::new("read", path, error.into())
+}

@@ -1,0 +1,99 @@
+//! The records of a few fields: locks, dashboards, movers, the original's tasks, audit records.
+
+use codis_core::{Dashboard, GoTask, LockEntry, MoverLease};
+
+use super::json::{Fields, Object, Result};
+use super::slot::{take_slot, take_some_group};
+
+/// One change, as it is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// When it began, Unix milliseconds.
+    pub ts_ms: u64,
+    /// `user@host`.
+    pub who: String,
+    /// How the person agreed: asked, by a flag ...
+    pub consent: String,
+    /// The command line, without secrets.
+    pub argv: String,
+    /// The plan as it was shown.
+    pub plan: String,
+    /// `done`, or the failure in one line.
+    pub outcome: String,
+    /// How long it took, milliseconds.
+    pub took_ms: u64,
+    /// Process that made it.
+    pub pid: u32,
+}
+
+pub(crate) fn audit_from(data: &[u8]) -> Result<AuditRecord> {
+    let mut fields = Fields::of(data)?;
+    Ok(AuditRecord {
+        ts_ms: fields.take("ts_ms")?,
+        who: fields.take("who")?,
+        consent: fields.take_if_there("consent")?.unwrap_or_default(),
+        argv: fields.take("argv")?,
+        plan: fields.take("plan")?,
+        outcome: fields.take("outcome")?,
+        took_ms: fields.take("took_ms")?,
+        pid: fields.take_if_there("pid")?.unwrap_or_default(),
+    })
+}
+
+pub(crate) fn audit_json(record: &AuditRecord) -> String {
+    Object::new()
+        .field("ts_ms", &record.ts_ms)
+        .field("who", &record.who)
+        .field("consent", &record.consent)
+        .field("argv", &record.argv)
+        .field("plan", &record.plan)
+        .field("outcome", &record.outcome)
+        .field("took_ms", &record.took_ms)
+        .field("pid", &record.pid)
+        .finish()
+}
+
+pub(crate) fn lock_from(name: &str, created_ms: i64, data: &[u8]) -> Result<LockEntry> {
+    let mut fields = Fields::of(data)?;
+    Ok(LockEntry {
+        name: name.to_owned(),
+        desc: fields.take_if_there("desc")?.unwrap_or_default(),
+        hostname: fields.take_if_there("hostname")?.unwrap_or_default(),
+        pid: fields.take_if_there("pid")?.unwrap_or_default(),
+        created_ms: u64::try_from(created_ms).unwrap_or_default(),
+    })
+}
+
+/// The original sorts these keys; so the order is its.
+pub(crate) fn lock_json(desc: &str, hostname: &str, pid: u32) -> String {
+    Object::new().field("desc", desc).field("hostname", hostname).field("pid", &pid).finish()
+}
+
+pub(crate) fn dashboard_from(ephemeral: bool, data: &[u8]) -> Result<Dashboard> {
+    let mut fields = Fields::of(data)?;
+    Ok(Dashboard {
+        addr: fields.take("addr")?,
+        pid: fields.take_if_there("pid")?.unwrap_or_default(),
+        ephemeral,
+    })
+}
+
+pub(crate) fn dashboard_json(addr: &str, pid: u32) -> String {
+    Object::new().field("addr", addr).field("pid", &pid).finish()
+}
+
+pub(crate) fn mover_from(data: &[u8]) -> Result<MoverLease> {
+    let mut fields = Fields::of(data)?;
+    Ok(MoverLease { owner: fields.take("owner")?, pid: fields.take("pid")?, epoch: fields.take("epoch")? })
+}
+
+pub(crate) fn mover_json(lease: &MoverLease) -> String {
+    Object::new().field("owner", &lease.owner).field("pid", &lease.pid).field("epoch", &lease.epoch).finish()
+}
+
+pub(crate) fn go_task_from(name: &str, data: &[u8]) -> Result<GoTask> {
+    let mut fields = Fields::of(data)?;
+    let slot = take_slot(&mut fields, "slot_id")?;
+    let to = take_some_group(&mut fields, "new_group")?;
+    Ok(GoTask { name: name.to_owned(), slot, to, status: fields.take("status")? })
+}
