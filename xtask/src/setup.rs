@@ -87,7 +87,9 @@ pub(crate) fn ensure(parts: &[Part]) -> anyhow::Result<()> {
 }
 
 fn apt(args: &[&str]) -> anyhow::Result<()> {
+    let quiet = ["-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=120"];
     let mut argv = vec!["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
+    argv.extend(quiet);
     argv.extend(args);
     shell::run(&mut as_root(&argv)?)
 }

@@ -1,7 +1,9 @@
 //! Where this workspace's own programs are.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use crate::process::own_settings;
 use crate::{KitError, must};
 
 /// Path of one of our programs, built in the same profile as the running test.
@@ -15,6 +17,20 @@ use crate::{KitError, must};
 #[must_use]
 pub fn bin(name: &str) -> PathBuf {
     must(try_bin(name))
+}
+
+/// A command of one of our programs, without the settings in the developer's environment.
+///
+/// # Panics
+/// As for [`bin`].
+#[track_caller]
+#[must_use]
+pub fn command(name: &str) -> Command {
+    let mut command = Command::new(bin(name));
+    for (name, _) in own_settings() {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// [`bin`] that returns the failure.

@@ -41,7 +41,7 @@ mod tmux;
 mod wait;
 mod zookeeper;
 
-pub use bin::{bin, try_bin};
+pub use bin::{bin, command, try_bin};
 pub use error::KitError;
 pub use ports::PortLease;
 pub use process::{Process, Signal};

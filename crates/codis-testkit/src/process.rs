@@ -58,6 +58,9 @@ impl Process {
         let mut command = Command::new(setpriv);
         command.args(["--pdeathsig", "KILL", "--"]);
         command.arg(program_path).args(args.into_iter().map(|a| OsString::from(a.as_ref())));
+        for (name, _) in own_settings() {
+            command.env_remove(name);
+        }
         command.envs(env.iter().copied());
         // A group of its own: Ctrl-C in a terminal reaches the test, which then ends its programs.
         command.process_group(0);
@@ -177,6 +180,13 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Settings of our programs in the developer's environment, which tests must not depend on.
+pub(crate) fn own_settings() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| {
+        name.to_str().is_some_and(|name| name.starts_with("CODIS_") && name != "CODIS_TEST_REQUIRE")
+    })
 }
 
 type Order = (Command, SyncSender<std::io::Result<Child>>);
