@@ -1,1 +1,27 @@
-//! Carries decisions out: observe, permit, apply, move, play.
+//! Carrying decisions out, for every user interface.
+//!
+//! `codis-core` decides, the edge crates talk; this crate connects, observes, asks for consent,
+//! applies plans step by step and moves slots. What it does is told as a stream of [`Event`]s; what
+//! goes wrong is a [`Failure`] with the four things a person needs.
+
+mod announce;
+mod apply;
+pub mod audit;
+mod context;
+mod events;
+mod failure;
+pub mod mover;
+pub mod observe;
+mod permit;
+pub mod playground;
+mod replication;
+
+pub use apply::{Receipt, apply};
+pub use context::{Context, Secret, Target};
+pub use events::{Event, EventStream, Events, WavePhase, WaveProgress};
+pub use failure::{Failure, FailureKind};
+pub use permit::{Consent, Permit};
+
+pub use codis_admin::ProxyStats;
+pub use codis_redis::{LiveRole, ServerInfo};
+pub use codis_store::{BadStoreAddr, StoreAddr};

@@ -8,7 +8,7 @@
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::future::join_all;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout_at};
 use zookeeper_client as zk;
@@ -76,12 +76,15 @@ impl ZkStore {
         let full: Vec<String> = paths.iter().map(|path| self.full(path)).collect();
         let place = paths.first().map_or("/", String::as_str);
         self.call("read", place, Effect::None, |client| async move {
-            // The library sends a request when the method is called, so `buffered` is a pipeline.
-            stream::iter(full.iter().map(|path| client.get_data(path)))
-                .buffered(PIPELINE)
-                .map(|read| present(read.map(|(data, stat)| node(data, &stat))))
-                .try_collect()
-                .await
+            let mut nodes = Vec::with_capacity(full.len());
+            for chunk in full.chunks(PIPELINE) {
+                // The library sends a request when the method is called, so this is a pipeline.
+                let reads: Vec<_> = chunk.iter().map(|path| client.get_data(path)).collect();
+                for read in join_all(reads).await {
+                    nodes.push(present(read.map(|(data, stat)| node(data, &stat)))?);
+                }
+            }
+            Ok(nodes)
         })
         .await
     }
@@ -98,11 +101,14 @@ impl ZkStore {
         let full: Vec<String> = paths.iter().map(|path| self.full(path)).collect();
         let place = paths.first().map_or("/", String::as_str);
         self.call("list", place, Effect::None, |client| async move {
-            stream::iter(full.iter().map(|path| client.list_children(path)))
-                .buffered(PIPELINE)
-                .map(|read| present(read.map(sorted)))
-                .try_collect()
-                .await
+            let mut lists = Vec::with_capacity(full.len());
+            for chunk in full.chunks(PIPELINE) {
+                let reads: Vec<_> = chunk.iter().map(|path| client.list_children(path)).collect();
+                for read in join_all(reads).await {
+                    lists.push(present(read.map(sorted))?);
+                }
+            }
+            Ok(lists)
         })
         .await
     }

@@ -98,7 +98,7 @@ pub enum Step {
         /// Its new master; `None` makes it a master.
         master: Option<Addr>,
     },
-    /// Pause writes on the master and wait until the slave has everything it has written.
+    /// Stop writes on the master and wait until the slave has everything it has written.
     CatchUp {
         /// The slave that shall take over.
         slave: Addr,
@@ -152,7 +152,7 @@ impl fmt::Display for Step {
             }
             Self::Replicate { server, master: None } => write!(f, "server {server}: becomes a master"),
             Self::CatchUp { slave, master } => {
-                write!(f, "server {master}: writes paused until {slave} has caught up")
+                write!(f, "server {master}: writes stopped (-NOREPLICAS), {slave} catches up")
             }
             Self::Announce { kind, confirm } => {
                 let wait = if *confirm { ", acknowledged by every online proxy" } else { "" };

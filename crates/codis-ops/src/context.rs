@@ -1,0 +1,157 @@
+//! What every operation needs: the store, the product, the servers' password, and who is asking.
+
+use std::time::Duration;
+
+use codis_core::{Cluster, ProductName};
+use codis_redis::Password;
+use codis_store::{ConnectOptions, ErrorKind, Product, Store, StoreAddr};
+
+use crate::{Failure, FailureKind};
+
+/// The password of the product's servers. Never printed.
+pub type Secret = Password;
+
+/// How long a server may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// Which product to work on, and how patiently.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Where its state is.
+    pub store: StoreAddr,
+    /// Its name.
+    pub product: ProductName,
+    /// Longest wait for one answer of the store or of a server.
+    pub timeout: Duration,
+    /// Password of its servers.
+    pub password: Secret,
+}
+
+/// A product one can work on.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub(crate) product: Product,
+    pub(crate) redis: codis_redis::ConnectOptions,
+    target: Target,
+    argv: String,
+}
+
+impl Context {
+    /// Connects to the store and makes sure that the product is in it.
+    ///
+    /// # Errors
+    /// `Unreachable` if the store does not answer in time; `Failed` if it has no such product.
+    pub async fn connect(target: &Target) -> Result<Self, Failure> {
+        let cx = Self::open(target, false).await?;
+        let what = format!("cannot open product {}", target.product);
+        let exists = cx.product.exists().await.map_err(|error| Failure::store(&what, &error))?;
+        if exists {
+            return Ok(cx);
+        }
+        let place = format!("{} {}", target.store, cx.product.root());
+        Err(Failure::new(FailureKind::Failed, what, place, "the store has no product of that name")
+            .next("codisctl product list    or: codisctl product init NAME"))
+    }
+
+    /// Connects to the store, whether or not the product is in it; a missing local store is made.
+    ///
+    /// # Errors
+    /// `Unreachable` if the store does not answer in time.
+    pub async fn connect_any(target: &Target) -> Result<Self, Failure> {
+        Self::open(target, true).await
+    }
+
+    async fn open(target: &Target, create_local: bool) -> Result<Self, Failure> {
+        let mut options = ConnectOptions::control();
+        options.connect_timeout = target.timeout;
+        options.op_timeout = target.timeout;
+        options.create_local = create_local;
+        let store = Store::connect(&target.store, &options).await.map_err(|error| {
+            let mut failure = Failure::store(format!("cannot reach the store of product {}", target.product), &error);
+            failure.kind = FailureKind::Unreachable;
+            failure.place = target.store.to_string();
+            if matches!(target.store, StoreAddr::Local { .. }) && error.kind == ErrorKind::NoNode {
+                return failure.next("codisctl product init NAME    makes a local store");
+            }
+            failure
+        })?;
+        let redis = codis_redis::ConnectOptions {
+            connect_timeout: CONNECT.min(target.timeout),
+            command_timeout: target.timeout,
+            ..codis_redis::ConnectOptions::with_password(&target.password)
+        };
+        let product = Product::new(store, target.product.clone());
+        Ok(Self { product, redis, target: target.clone(), argv: String::new() })
+    }
+
+    /// Says which command is running, for audit records. Must not hold secrets; ours never take any.
+    pub fn set_argv(&mut self, argv: impl Into<String>) {
+        self.argv = argv.into();
+    }
+
+    /// The command that is running.
+    pub fn argv(&self) -> &str {
+        &self.argv
+    }
+
+    /// What was asked for.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The product's name.
+    pub fn product_name(&self) -> &ProductName {
+        &self.target.product
+    }
+
+    /// The product in the store.
+    pub fn product(&self) -> &Product {
+        &self.product
+    }
+
+    /// How to connect to its servers.
+    pub fn redis(&self) -> &codis_redis::ConnectOptions {
+        &self.redis
+    }
+
+    /// The product as the store has it now. What cannot be read is a gap in it, not an error.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn load(&self) -> Result<Cluster, Failure> {
+        let what = format!("cannot read product {}", self.target.product);
+        self.product.load().await.map_err(|error| Failure::store(what, &error))
+    }
+
+    /// Names of the products in this store.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn products(&self) -> Result<Vec<ProductName>, Failure> {
+        let products = Product::list(self.product.store()).await;
+        products.map_err(|error| Failure::store("cannot list the products", &error))
+    }
+
+    /// Ends the session; what it held in the store goes at once.
+    pub async fn close(self) {
+        // A session that cannot be closed ends by its time-out.
+        let _ = self.product.store().close().await;
+    }
+}
+
+/// Who is asking: `user@host`, for locks and audit records.
+pub(crate) fn who() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    let user = user.unwrap_or_else(|_| format!("uid{}", rustix::process::getuid().as_raw()));
+    format!("{user}@{}", hostname())
+}
+
+pub(crate) fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Unix milliseconds.
+pub(crate) fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}

@@ -1,0 +1,75 @@
+//! Looking: the store's picture, and what servers and proxies say of themselves.
+//!
+//! They are kept apart on purpose. In a broken product they are three different stories, and a
+//! display must say which one it tells.
+
+use std::{collections::BTreeMap, future::Future, time::Duration};
+
+use codis_admin::{AdminClient, ProxyStats};
+use codis_core::{Addr, Cluster, ProxyId};
+use codis_redis::{ServerInfo, probe};
+use futures::{StreamExt, stream};
+
+use crate::{Context, Failure};
+
+/// How many servers or proxies are asked at the same time.
+const AT_ONCE: usize = 64;
+
+/// What a display shows.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    /// What the store says.
+    pub cluster: Cluster,
+    /// What each server says, or why it does not.
+    pub servers: BTreeMap<Addr, Result<ServerInfo, String>>,
+    /// What each proxy says, or why it does not.
+    pub proxies: BTreeMap<ProxyId, Result<ProxyStats, String>>,
+}
+
+/// The store's picture, then all servers and proxies at once, none waited for longer than `patience`.
+///
+/// # Errors
+/// If the store does not answer. A server or proxy that does not is an entry with the reason.
+pub async fn picture(cx: &Context, patience: Duration) -> Result<Picture, Failure> {
+    let cluster = cx.load().await?;
+    let (servers, proxies) = tokio::join!(servers(cx, &cluster, patience), proxies(&cluster, patience));
+    Ok(Picture { cluster, servers, proxies })
+}
+
+/// Asks every listed server what it is.
+pub async fn servers(
+    cx: &Context,
+    cluster: &Cluster,
+    patience: Duration,
+) -> BTreeMap<Addr, Result<ServerInfo, String>> {
+    let listed = cluster.groups.values().flat_map(|group| &group.servers);
+    let asks = listed.map(|server| {
+        let addr = server.addr.clone();
+        async move {
+            let options = cx.redis.named("codis-observe");
+            let answer = async { probe(&addr, &options).await.map_err(|error| error.cause.to_string()) };
+            let answer = within(patience, answer).await;
+            (addr, answer)
+        }
+    });
+    stream::iter(asks).buffer_unordered(AT_ONCE).collect().await
+}
+
+/// Asks every registered proxy for its figures.
+pub async fn proxies(cluster: &Cluster, patience: Duration) -> BTreeMap<ProxyId, Result<ProxyStats, String>> {
+    let client = AdminClient::new(patience);
+    let asks = cluster.proxies.values().map(|proxy| {
+        let (id, addr, client) = (proxy.id.clone(), proxy.debug_var_addr.clone(), &client);
+        async move {
+            let answer = async { client.stats(&addr).await.map_err(|error| error.to_string()) };
+            let answer = within(patience, answer).await;
+            (id, answer)
+        }
+    });
+    stream::iter(asks).buffer_unordered(AT_ONCE).collect().await
+}
+
+async fn within<T>(patience: Duration, answer: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let late = |_| Err(format!("no answer in {} ms", patience.as_millis()));
+    tokio::time::timeout(patience, answer).await.unwrap_or_else(late)
+}
