@@ -47,6 +47,12 @@ pub(crate) struct Args {
     /// Id of this proxy in the product
     #[arg(long, value_name = "ID")]
     id: Option<String>,
+    /// Seconds to wait for the store at the start [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    start_timeout: Option<f64>,
+    /// Go online once all slots are resolved; with `false`, wait for `codisctl proxy online` [default: true]
+    #[arg(long, value_name = "BOOL")]
+    auto_online: Option<bool>,
     /// Address that clients connect to [default: 0.0.0.0:19000]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
@@ -106,6 +112,8 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct ProxyTable {
     id: Option<String>,
+    start_timeout: Option<f64>,
+    auto_online: Option<bool>,
     listen: Option<String>,
     admin: Option<String>,
     workers: Option<usize>,
@@ -144,7 +152,10 @@ pub(crate) fn configure(args: Args) -> Result<Config, ConfigError> {
             let product: ProductName =
                 product.parse().map_err(|error| ConfigError::Value(format!("--product: {error}")))?;
             let id: ProxyId = id.parse().map_err(|error| ConfigError::Value(format!("--id: {error}")))?;
-            Mode::Follow(FollowConfig { store, product, id })
+            let start_timeout = args.start_timeout.or(file.proxy.start_timeout);
+            let start_timeout = seconds("start_timeout", start_timeout, Duration::from_secs(30))?;
+            let auto_online = args.auto_online.or(file.proxy.auto_online).unwrap_or(true);
+            Mode::Follow(FollowConfig { store, product, id, start_timeout, auto_online })
         }
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -169,11 +180,6 @@ pub(crate) fn configure(args: Args) -> Result<Config, ConfigError> {
 }
 
 fn limits(table: &ProxyTable) -> Result<Limits, ConfigError> {
-    let seconds = |name: &str, given: Option<f64>, default: Duration| match given {
-        None => Ok(default),
-        Some(seconds) => Duration::try_from_secs_f64(seconds)
-            .map_err(|_| ConfigError::Value(format!("[proxy] {name}: {seconds} is not a time in seconds"))),
-    };
     let default = Limits::default();
     Ok(Limits {
         password: password(table.password_file.as_deref())?,
@@ -191,6 +197,14 @@ fn limits(table: &ProxyTable) -> Result<Limits, ConfigError> {
         park_timeout: seconds("park_timeout", table.park_timeout, default.park_timeout)?,
         stop_grace: seconds("stop_grace", table.stop_grace, default.stop_grace)?,
     })
+}
+
+fn seconds(name: &str, given: Option<f64>, default: Duration) -> Result<Duration, ConfigError> {
+    match given {
+        None => Ok(default),
+        Some(seconds) => Duration::try_from_secs_f64(seconds)
+            .map_err(|_| ConfigError::Value(format!("[proxy] {name}: {seconds} is not a time in seconds"))),
+    }
 }
 
 /// The password from CODIS_PASSWORD, or else from the file that the table names.

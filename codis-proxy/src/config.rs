@@ -37,6 +37,10 @@ pub(crate) struct FollowConfig {
     pub(crate) product: ProductName,
     /// This proxy's id in the product.
     pub(crate) id: ProxyId,
+    /// How long the store may be away at the start (30 s).
+    pub(crate) start_timeout: Duration,
+    /// Go online once all slots are resolved (yes), or wait to be told.
+    pub(crate) auto_online: bool,
 }
 
 /// Password that clients give and that servers are given; never printed.

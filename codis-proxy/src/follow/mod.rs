@@ -1,29 +1,286 @@
-//! Follows the store: registration, fence, actions, acknowledgements.
+//! Follows the store: registration, routes, actions and acknowledgements.
+//!
+//! The proxy serves what the store says, and proves it: an action is acknowledged only when every
+//! worker uses the new routes and nothing sent under the old ones can still happen on a server.
+//! Losing the store stops nothing: the last known routes are served, and because the fence stands
+//! nobody can change anything that matters meanwhile.
+//!
+//! [`join`] registers and goes online, [`watch`] follows what happens then, [`routes`] turns what
+//! the store says into a table.
 
-use crate::{
-    config::{Config, FollowConfig},
-    shutdown::Shutdown,
-    workers::Workers,
-};
+mod identity;
+mod join;
+mod linked;
+mod load;
+mod routes;
+mod watch;
 
-/// Why the proxy stopped following.
+use std::sync::Arc;
+use std::time::Duration;
+
+use codis_core::{ParseError, ProductName, Proxy, ProxyId, ProxyState, Versioned};
+use codis_store::{BadStoreAddr, ConnectOptions, ErrorKind, Product, Store, StoreAddr, StoreError};
+use tokio::net::TcpListener;
+
+use crate::config::{Config, FollowConfig, Secret};
+use crate::shutdown::Shutdown;
+use crate::status::Status;
+use crate::table::Table;
+use crate::workers::Workers;
+use routes::View;
+
+/// First and longest pause between two attempts to do something with the store.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+/// Time that taking the proxy out of the store may take when it stops.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why the proxy could not follow its product.
 #[derive(Debug, thiserror::Error)]
-#[error("following a store is not available")]
-pub(crate) struct FollowError;
+pub(crate) enum FollowError {
+    /// The address of the store is not one.
+    #[error("--store")]
+    StoreAddress(#[from] BadStoreAddr),
+    /// The address to listen on cannot be published.
+    #[error("--listen")]
+    ListenAddress(#[from] ParseError),
+    /// The store does not answer.
+    #[error(
+        "cannot reach the store {store} within {after:?}; is it running? Try `codisctl --store {store} product list`"
+    )]
+    Unreachable {
+        /// The store.
+        store: StoreAddr,
+        /// How long it was tried.
+        after: Duration,
+        /// The last error.
+        source: Box<StoreError>,
+    },
+    /// The product has no slots.
+    #[error(
+        "product {product} is not initialised in {store}; next: codisctl --store {store} --product {product} product init"
+    )]
+    NotInitialised {
+        /// The product.
+        product: ProductName,
+        /// The store.
+        store: StoreAddr,
+    },
+    /// Another proxy has the same id.
+    #[error(
+        "proxy id {id} is taken by the proxy at {addr} (process {pid}); choose another with --id, or stop that one"
+    )]
+    Taken {
+        /// The id.
+        id: ProxyId,
+        /// Address of the other proxy.
+        addr: String,
+        /// Process of the other proxy.
+        pid: i64,
+    },
+    /// The store refuses something that the proxy cannot do without.
+    #[error("cannot follow product {product}")]
+    Store {
+        /// The product.
+        product: ProductName,
+        /// The cause.
+        source: Box<StoreError>,
+    },
+}
 
 impl FollowError {
     /// Exit status of the process for this error.
     pub(crate) fn exit_status(&self) -> u8 {
-        1
+        match self {
+            Self::Store { .. } => 1,
+            Self::StoreAddress(_) | Self::ListenAddress(_) => 2,
+            Self::NotInitialised { .. } | Self::Taken { .. } => 4,
+            Self::Unreachable { .. } => 5,
+        }
     }
 }
 
 /// Serves until `shutdown` or until the store marks this proxy offline.
+///
+/// # Errors
+/// When the proxy cannot be started. Once it serves, nothing that happens to the store ends it.
 pub(crate) async fn run(
-    _config: &Config,
-    _follow: &FollowConfig,
-    _workers: Workers,
-    _shutdown: Shutdown,
+    config: &Config,
+    follow: &FollowConfig,
+    workers: Workers,
+    listener: TcpListener,
+    status: Status,
+    shutdown: Shutdown,
 ) -> Result<(), FollowError> {
-    Err(FollowError)
+    let me = identity::identity(&follow.id, &config.listen, &config.admin)?;
+    let address: StoreAddr = follow.store.parse()?;
+    status.update(|facts| {
+        facts.id = Some(me.id.to_string());
+        facts.product = Some(follow.product.to_string());
+        facts.addr = me.addr.to_string();
+        facts.not_ready = Some(format!("connecting to the store {address}"));
+    });
+    let deadline = tokio::time::Instant::now() + follow.start_timeout;
+    let connected = tokio::select! {
+        () = shutdown.asked() => return Ok(()),
+        connected = connect(&address, follow.start_timeout) => connected?,
+    };
+    let mut follower = Follower {
+        product: Product::new(connected, follow.product.clone()),
+        address,
+        own: Versioned::new(me, 0),
+        auto_online: follow.auto_online,
+        password: config.limits.password.clone(),
+        view: View::empty(),
+        seen: None,
+        workers,
+        listener: Some(listener),
+        status,
+    };
+    let joined = tokio::select! {
+        () = shutdown.asked() => None,
+        joined = follower.join_first(deadline) => Some(joined),
+    };
+    match joined {
+        Some(Err(error)) => {
+            follower.unregister().await;
+            return Err(error);
+        }
+        Some(Ok(ProxyState::MarkOffline)) | None => {}
+        Some(Ok(_)) => {
+            tokio::select! {
+                () = shutdown.asked() => {}
+                () = follower.live() => {}
+            }
+        }
+    }
+    follower.leave().await;
+    Ok(())
+}
+
+/// Connects, and tries again until `start_timeout` is over.
+async fn connect(address: &StoreAddr, start_timeout: Duration) -> Result<Store, FollowError> {
+    let deadline = tokio::time::Instant::now() + start_timeout;
+    let mut pause = PAUSE.0;
+    loop {
+        match Store::connect(address, &ConnectOptions::proxy()).await {
+            Ok(store) => return Ok(store),
+            Err(source) if tokio::time::Instant::now() + pause >= deadline => {
+                return Err(FollowError::Unreachable {
+                    store: address.clone(),
+                    after: start_timeout,
+                    source: Box::new(source),
+                });
+            }
+            Err(error) => {
+                tracing::warn!(store = %address, error = %causes(&error), "cannot connect to the store; trying again");
+                tokio::time::sleep(jittered(pause)).await;
+                pause = (pause * 2).min(PAUSE.1);
+            }
+        }
+    }
+}
+
+/// The proxy's part in the product.
+struct Follower {
+    product: Product,
+    address: StoreAddr,
+    /// Our node as we last wrote or read it.
+    own: Versioned<Proxy>,
+    /// Go online without being asked to.
+    auto_online: bool,
+    /// For the servers.
+    password: Option<Secret>,
+    view: View,
+    /// The newest action that was looked at.
+    seen: Option<u64>,
+    workers: Workers,
+    /// Until clients are served.
+    listener: Option<TcpListener>,
+    status: Status,
+}
+
+impl Follower {
+    /// Follows until the store marks this proxy offline. Comes back after a lost session.
+    async fn live(&mut self) {
+        loop {
+            match self.watch().await {
+                watch::Ended::MarkedOffline => {
+                    tracing::info!(id = %self.own.id, "marked offline");
+                    return;
+                }
+                watch::Ended::Rejoin(why) => tracing::warn!(id = %self.own.id, why, "registering again"),
+            }
+            if self.join_again().await == ProxyState::MarkOffline {
+                return;
+            }
+        }
+    }
+
+    /// Finishes what is in flight and takes the proxy out of the store. The node and the fence go
+    /// last: as long as they stand, nobody changes what the last requests rely on.
+    async fn leave(&mut self) {
+        self.status.update(|facts| {
+            facts.state = ProxyState::MarkOffline.as_str();
+            facts.not_ready = Some("stopping".to_owned());
+        });
+        let mark = self.product.set_proxy_state(&self.own, ProxyState::MarkOffline);
+        if let Ok(Err(error)) = tokio::time::timeout(LEAVE_TIMEOUT, mark).await {
+            // It is marked already, or the store is away.
+            tracing::debug!(error = %causes(&error), "could not mark itself offline");
+        }
+        self.workers.stop().await;
+        self.unregister().await;
+    }
+
+    async fn unregister(&self) {
+        let gone = async {
+            self.product.unregister_proxy(&self.own).await?;
+            self.product.store().close().await
+        };
+        let why = match tokio::time::timeout(LEAVE_TIMEOUT, gone).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => causes(&error),
+            Err(_) => format!("no answer within {LEAVE_TIMEOUT:?}"),
+        };
+        tracing::warn!(
+            fence = %self.own.addr, why,
+            "the fence could not be removed and holds up changes; next: codisctl proxy fence clear"
+        );
+    }
+
+    /// Begins to use a table for the current view; the future resolves when nothing under the old
+    /// routes is unfinished. Slots that cannot be resolved are logged.
+    fn next_table(&mut self) -> Arc<Table> {
+        let old = self.workers.table();
+        let (table, troubles) = self.view.table(&old, old.epoch + 1);
+        for trouble in troubles.iter().take(3) {
+            let kept = if table.route(trouble.slot).master().is_some() { "its old route" } else { "errors" };
+            tracing::error!(slot = %trouble.slot, why = trouble.why, serving = kept, "a slot cannot be resolved");
+        }
+        if troubles.len() > 3 {
+            tracing::error!(more = troubles.len() - 3, "further slots cannot be resolved");
+        }
+        Arc::new(table)
+    }
+}
+
+/// An error with all its causes in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Between half of the pause and all of it, so that many proxies do not come back at once.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)
+}
+
+/// Whether the session is over, so that only a new registration helps.
+fn is_expired(error: &StoreError) -> bool {
+    error.kind == ErrorKind::Expired
 }

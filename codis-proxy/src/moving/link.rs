@@ -70,8 +70,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Connects to a master, says the password, sets the name, and learns its id. Takes at most the
-    /// command time-out.
+    /// Connects to a master, says the password, sets the name, and learns its id. Bounded in time.
     ///
     /// # Errors
     /// When the server cannot be reached, does not answer in time, refuses, or is not a master.
@@ -100,7 +99,10 @@ impl Link {
 
     async fn greet(addr: &Addr, settings: &Settings) -> Result<(Self, String), LinkError> {
         let broken = |e: std::io::Error| LinkError::Broken { addr: addr.clone(), what: e.to_string() };
-        let stream = TcpStream::connect((addr.host(), addr.port())).await.map_err(broken)?;
+        let after = settings.connect_timeout;
+        let connecting = timeout(after, TcpStream::connect((addr.host(), addr.port()))).await;
+        let connected = connecting.map_err(|_| LinkError::TimedOut { addr: addr.clone(), after })?;
+        let stream = connected.map_err(broken)?;
         stream.set_nodelay(true).map_err(broken)?;
         SockRef::from(&stream).set_tcp_user_timeout(Some(settings.command_timeout * 2)).map_err(broken)?;
         let handle = Handle { client: 0, run_id: String::new() };
@@ -248,11 +250,6 @@ impl Link {
     /// What identifies it on the server.
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
-    }
-
-    /// The server.
-    pub(crate) fn addr(&self) -> &Addr {
-        &self.addr
     }
 
     /// The error for a reply that cannot be gone on with.

@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     password: Option<Secret>,
     /// Name that its connections carry on the servers.
     name: String,
+    /// Time that opening a connection may take.
+    connect_timeout: Duration,
     /// Time a server may take for an answer; longer for large values.
     command_timeout: Duration,
     /// Time slaves may take to confirm.
@@ -57,6 +59,7 @@ impl Settings {
         Self {
             password: limits.password,
             name: format!("codis-proxy-{}-move", std::process::id()),
+            connect_timeout: limits.connect_timeout,
             command_timeout: Duration::from_secs(5),
             wait: Duration::from_secs(5),
             fresh: Duration::from_secs(1),
@@ -110,6 +113,18 @@ pub(crate) struct MoveStats {
     pub(crate) to_kill: u64,
 }
 
+impl MoveStats {
+    /// Adds what another worker has done.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.moved += other.moved;
+        self.absent += other.absent;
+        self.failed += other.failed;
+        self.settled += other.settled;
+        self.broken_pairs += other.broken_pairs;
+        self.to_kill += other.to_kill;
+    }
+}
+
 /// The hand-overs of one worker. Cheap to clone; must be used inside a `LocalSet`.
 #[derive(Clone)]
 pub(crate) struct Movers {
@@ -136,13 +151,16 @@ struct SlotState {
     running: Cell<u32>,
 }
 
+/// Tells everyone who waits for a hand-over how it ended; nothing while it is under way.
+type Landing = watch::Receiver<Option<Result<(), MoveError>>>;
+
 #[derive(Clone)]
 struct Flight {
     id: u64,
     generation: u64,
     from: Addr,
     to: Addr,
-    result: watch::Receiver<Option<Result<(), MoveError>>>,
+    result: Landing,
 }
 
 /// Source and destination with the connections between them.
@@ -211,7 +229,7 @@ impl Movers {
         from: &Endpoint,
         to: &Endpoint,
         keys: SmallVec<[Bytes; 1]>,
-    ) -> (SmallVec<[watch::Receiver<Option<Result<(), MoveError>>>; 1]>, Vec<Bytes>) {
+    ) -> (SmallVec<[Landing; 1]>, Vec<Bytes>) {
         let generation = self.inner.slots[slot.index()].generation.get();
         let flights = self.inner.flights.borrow();
         let mut shared: SmallVec<[&Flight; 1]> = SmallVec::new();
@@ -300,12 +318,7 @@ impl Movers {
 impl Inner {
     /// Begins a hand-over as a task of its own: once begun it must be ended, whatever becomes of the
     /// client that asked for it.
-    fn launch(
-        self: Rc<Self>,
-        job: Job,
-        from: &Addr,
-        to: &Addr,
-    ) -> watch::Receiver<Option<Result<(), MoveError>>> {
+    fn launch(self: Rc<Self>, job: Job, from: &Addr, to: &Addr) -> Landing {
         let (done, result) = watch::channel(None);
         let id = self.next_flight.get();
         self.next_flight.set(id + 1);

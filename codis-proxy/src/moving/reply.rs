@@ -25,14 +25,6 @@ pub(crate) enum Reply {
 }
 
 impl Reply {
-    /// The text of an error reply.
-    pub(crate) fn error(&self) -> Option<String> {
-        match self {
-            Self::Error(text) => Some(String::from_utf8_lossy(text).into_owned()),
-            _ => None,
-        }
-    }
-
     /// The first element of an array.
     pub(crate) fn first(&self) -> Option<&Self> {
         match self {

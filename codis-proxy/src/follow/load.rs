@@ -1,0 +1,111 @@
+//! Reads slots and groups into the view.
+
+use std::collections::BTreeSet;
+
+use codis_core::{Gap, Group, GroupId, SlotId, SlotSet};
+use codis_store::StoreError;
+use futures::future::join_all;
+
+use super::Follower;
+use super::linked::linked_slaves;
+use super::routes::View;
+
+impl Follower {
+    /// Reads everything anew. Returns false if the product has no slots.
+    ///
+    /// # Errors
+    /// When the store does not answer; the view is then as it was.
+    pub(super) async fn load_all(&mut self) -> Result<bool, StoreError> {
+        let ids: SlotSet = SlotId::all().collect();
+        let (slots, groups) = tokio::try_join!(self.product.slots(&ids), self.product.groups())?;
+        if slots.found.is_empty() && slots.gaps.is_empty() {
+            return Ok(false);
+        }
+        report(&slots.gaps);
+        report(&groups.gaps);
+        let mut view = View::empty();
+        view.keep_routed(&self.view);
+        for slot in slots.found {
+            view.set_slot(slot.id, Some(slot.value));
+        }
+        for (id, group) in groups.found {
+            view.set_group(id, Some(group));
+        }
+        self.view = view;
+        let all: Vec<SlotId> = SlotId::all().collect();
+        self.ask_masters(&all, None).await;
+        Ok(true)
+    }
+
+    /// Reads some slots anew, and with them all groups that they need; `changed` is a group whose
+    /// servers have changed. Returns the slots that could not be read.
+    ///
+    /// # Errors
+    /// When the store does not answer; the view is then as it was.
+    pub(super) async fn load_some(
+        &mut self,
+        slots: BTreeSet<SlotId>,
+        changed: &BTreeSet<GroupId>,
+    ) -> Result<Vec<SlotId>, StoreError> {
+        let wanted: SlotSet = slots.iter().copied().collect();
+        let read = self.product.slots(&wanted).await?;
+        let mut view = self.view.clone();
+        let mut unread = slots;
+        for slot in read.found {
+            unread.remove(&slot.id);
+            view.set_slot(slot.id, Some(slot.value));
+        }
+        // What cannot be read keeps its route: it says nothing about where the slot should go.
+        let wanted: Vec<SlotId> = wanted.iter().collect();
+        let mut ids = view.groups_of(&wanted);
+        ids.extend(changed);
+        let ids: Vec<GroupId> = ids.into_iter().collect();
+        let mut groups = self.product.some_groups(&ids).await?;
+        report(&read.gaps);
+        report(&groups.gaps);
+        for id in ids {
+            view.set_group(id, groups.found.remove(&id));
+        }
+        self.view = view;
+        let mut asked = wanted;
+        asked.extend(changed.iter().flat_map(|group| self.view.slots_using(*group)));
+        self.ask_masters(&asked, Some(changed)).await;
+        Ok(unread.into_iter().collect())
+    }
+
+    /// Asks the masters of those of the slots that are moving how many slaves follow them.
+    ///
+    /// While a group stays as it is the number only grows: a slave that was lost on the way has not
+    /// seen what was handed over since, so hand-overs fail until it is back or the group changes.
+    async fn ask_masters(&mut self, slots: &[SlotId], changed: Option<&BTreeSet<GroupId>>) {
+        let fresh = |group: &Group| changed.is_none_or(|changed| changed.contains(&group.id));
+        let masters = self.view.moving_groups(slots).into_iter();
+        let masters: Vec<_> =
+            masters.filter_map(|group| Some((group.master()?.addr.clone(), fresh(group)))).collect();
+        let password = self.password.clone();
+        let ask = |master| {
+            let password = password.as_ref();
+            async move { linked_slaves(master, password).await }
+        };
+        let answers = join_all(masters.iter().map(|(master, _)| ask(master))).await;
+        for ((master, fresh), answer) in masters.into_iter().zip(answers) {
+            match answer {
+                Ok(slaves) => {
+                    let before = if fresh { 0 } else { self.view.linked(&master).unwrap_or(0) };
+                    self.view.set_linked(master, slaves.max(before));
+                }
+                Err(why) => tracing::warn!(
+                    server = %master, why,
+                    "a master cannot be asked for its slaves; hand-overs wait for those that the store lists"
+                ),
+            }
+        }
+        self.view.forget_idle_masters();
+    }
+}
+
+fn report(gaps: &[Gap]) {
+    for gap in gaps {
+        tracing::error!(path = gap.path, why = gap.why, "a node cannot be understood");
+    }
+}
