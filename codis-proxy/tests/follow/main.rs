@@ -1,0 +1,64 @@
+//! The proxy follows a store: real proxies, real servers, the local store and ZooKeeper.
+//!
+//! Each story runs against a product of its own on the local store; [`on_zookeeper`] tells them all
+//! again on one ZooKeeper.
+
+mod fixture;
+mod stories;
+mod trouble;
+
+use codis_testkit::{Sandbox, ZooKeeper, need};
+use fixture::run;
+
+/// A test on the local store for each story.
+macro_rules! on_local_store {
+    ($($module:ident::$story:ident),+ $(,)?) => {
+        $(#[test]
+        fn $story() {
+            need!("redis");
+            let sandbox = Sandbox::create("store").unwrap();
+            let store = format!("local:{}", sandbox.path().join("codis.db").display());
+            run($module::$story(&store));
+        })+
+
+        #[test]
+        fn on_zookeeper() {
+            need!("redis", "zookeeper");
+            let zookeeper = ZooKeeper::start();
+            $(
+                eprintln!("story: {}", stringify!($story));
+                run($module::$story(&zookeeper.url()));
+            )+
+        }
+    };
+}
+
+on_local_store![
+    stories::registers_as_the_originals_do,
+    stories::acknowledges_every_action_in_one_go,
+    stories::holds_a_slot_back_and_lets_it_go,
+    stories::moves_keys_on_demand,
+    stories::follows_a_new_master,
+    stories::leaves_when_marked_offline,
+    stories::leaves_on_sigterm,
+    trouble::waits_until_all_slots_are_ready,
+    trouble::waits_to_be_told_to_go_online,
+    trouble::registers_again_after_a_suspension,
+    trouble::replaces_its_dead_predecessor,
+    trouble::keeps_serving_what_it_cannot_understand,
+    trouble::refuses_to_start_in_vain,
+];
+
+#[test]
+fn the_store_goes_away_and_comes_back() {
+    need!("redis", "zookeeper");
+    let zookeeper = ZooKeeper::start();
+    run(trouble::serves_without_the_store(&zookeeper));
+}
+
+#[test]
+fn a_session_expires() {
+    need!("redis", "zookeeper");
+    let zookeeper = ZooKeeper::start();
+    run(trouble::comes_back_after_an_expired_session(&zookeeper.url()));
+}
