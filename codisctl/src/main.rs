@@ -1,3 +1,95 @@
 //! Command line for Codis products.
 
-fn main() {}
+mod cli;
+mod commands;
+mod config;
+mod error;
+#[cfg(test)]
+mod reference;
+mod render;
+mod session;
+mod signal;
+mod ui;
+
+use std::{io::Write as _, process::ExitCode};
+
+use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
+use codis_ops::{Failure, FailureKind};
+use tracing::level_filters::LevelFilter;
+
+use crate::{cli::Cli, config::Settings, error::Done, session::Session, ui::Ui};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(not_a_command(&error)),
+    };
+    log(cli.global.verbose);
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => ExitCode::from(stop.report()),
+    }
+}
+
+fn run(cli: &Cli) -> Done {
+    let settings = Settings::new(&cli.global)?;
+    let ui = Ui::new(settings.output);
+    let session = Session { settings, ui, line: line() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        let why = config::error_text(&error);
+        Failure::new(FailureKind::Failed, "cannot start", "the runtime", why)
+    })?;
+    let done = runtime.block_on(commands::run(&session, &cli.noun));
+    // A read of standard input cannot be called off; nobody waits for it.
+    runtime.shutdown_background();
+    done
+}
+
+/// Help and version are results; everything else that clap says is a mistake.
+fn not_a_command(error: &clap::Error) -> u8 {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A closed pipe is fine here as everywhere.
+            let _ = write!(std::io::stdout(), "{}", error.render());
+            0
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = write!(std::io::stderr(), "{}", error.render());
+            FailureKind::Usage.exit_status()
+        }
+        _ => error::Stop::from(error::usage(error, &recognised(), &line())).report(),
+    }
+}
+
+/// The program and the verb that the arguments name, as far as they name one.
+fn recognised() -> String {
+    let mut command = Cli::command();
+    let mut names = vec!["codisctl".to_owned()];
+    for argument in std::env::args().skip(1) {
+        if let Some(inner) = command.find_subcommand(&argument) {
+            names.push(argument);
+            command = inner.clone();
+        }
+    }
+    names.join(" ")
+}
+
+/// The command as it was typed; arguments with blanks in quotes. No argument is a secret.
+fn line() -> String {
+    let quoted = |text: String| {
+        let fine =
+            !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || "'\"$\\{}*;&|<>".contains(c));
+        if fine { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    };
+    let arguments = std::env::args_os().skip(1).map(|text| quoted(text.to_string_lossy().into_owned()));
+    std::iter::once("codisctl".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+fn log(verbose: u8) {
+    let level = match verbose {
+        0 => LevelFilter::ERROR,
+        1 => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
+    };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false).init();
+}

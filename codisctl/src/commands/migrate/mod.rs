@@ -1,0 +1,23 @@
+//! `migrate`: moving slots from group to group.
+
+mod run;
+mod start;
+mod watch;
+mod waves;
+
+use crate::{error::Done, session::Session};
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Migrate {
+    Start(start::StartArgs),
+    Run(run::RunArgs),
+    Watch(watch::WatchArgs),
+}
+
+pub(super) async fn run(session: &Session, verb: &Migrate) -> Done {
+    match verb {
+        Migrate::Start(args) => start::run(session, args).await,
+        Migrate::Run(args) => run::run(session, args).await,
+        Migrate::Watch(args) => watch::run(session, args).await,
+    }
+}

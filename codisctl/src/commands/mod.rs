@@ -1,0 +1,84 @@
+//! The verbs, one file each: the doc comment is the help, then what may be typed, then `run`.
+//!
+//! A verb resolves what was typed, loads the snapshot, lets `codis_core::plan` decide, shows the
+//! plan, asks, has it carried out, and says how to go on.
+
+mod audit;
+mod group;
+mod migrate;
+mod playground;
+mod product;
+mod proxy;
+mod server;
+mod slot;
+mod status;
+mod task;
+
+use codis_core::Cluster;
+use codis_ops::{Failure, FailureKind};
+
+use crate::{error::Done, session::Session};
+
+/// What can be worked on.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Noun {
+    Playground(playground::PlaygroundArgs),
+    Status(status::StatusArgs),
+    /// Products: create, list, look at
+    #[command(subcommand)]
+    Product(product::Product),
+    /// Groups of one master and its slaves
+    #[command(subcommand)]
+    Group(group::Group),
+    /// Servers of a group
+    #[command(subcommand)]
+    Server(server::Server),
+    /// The 1024 slots
+    #[command(subcommand)]
+    Slot(slot::Slot),
+    /// Proxies, and the fences they leave
+    #[command(subcommand)]
+    Proxy(proxy::Proxy),
+    /// Move slots from group to group
+    #[command(subcommand)]
+    Migrate(migrate::Migrate),
+    /// The queue of slots to move
+    #[command(subcommand)]
+    Task(task::Task),
+    Audit(audit::AuditArgs),
+}
+
+/// Runs the verb.
+pub(crate) async fn run(session: &Session, noun: &Noun) -> Done {
+    match noun {
+        Noun::Playground(args) => playground::run(session, args).await,
+        Noun::Status(args) => status::run(session, args).await,
+        Noun::Product(verb) => product::run(session, verb).await,
+        Noun::Group(verb) => group::run(session, verb).await,
+        Noun::Server(verb) => server::run(session, verb).await,
+        Noun::Slot(verb) => slot::run(session, verb).await,
+        Noun::Proxy(verb) => proxy::run(session, verb).await,
+        Noun::Migrate(verb) => migrate::run(session, verb).await,
+        Noun::Task(verb) => task::run(session, verb).await,
+        Noun::Audit(args) => audit::run(session, args).await,
+    }
+}
+
+/// After what could be read was shown: an error if a node could not be.
+fn damage(cluster: &Cluster) -> Done {
+    let Some(first) = cluster.gaps.first() else { return Ok(()) };
+    let count = codis_core::plan::plural(cluster.gaps.len(), "node", "nodes");
+    let mut place = first.path.clone();
+    if cluster.gaps.len() > 1 {
+        place.push_str(&format!("   and {} more", cluster.gaps.len() - 1));
+    }
+    let what = format!("{count} of product {} cannot be read; the rest is shown", cluster.product);
+    Err(Failure::new(FailureKind::Failed, what, place, &first.why)
+        .next("correct or delete the node; what needs it is refused until then")
+        .into())
+}
+
+/// A cell for something that may be absent.
+fn cell<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
+}

@@ -1,0 +1,40 @@
+use codis_core::{MoveState, plan};
+
+use crate::{
+    error::Done,
+    session::{Session, Sure},
+};
+
+/// Take tasks off the queue whose slots have not begun to move
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  codisctl task delete 436 437
+  codisctl task delete --state error
+
+Exit status: 0 done · 1 no such task · 4 refused: its slot is on its way · 5 store unreachable")]
+pub(crate) struct DeleteArgs {
+    /// Numbers of tasks
+    #[arg(value_name = "TASK", required_unless_present = "state")]
+    tasks: Vec<u64>,
+    /// All in this state: pending, error
+    #[arg(long, value_name = "STATE", conflicts_with = "tasks")]
+    state: Option<MoveState>,
+}
+
+pub(super) async fn run(session: &Session, args: &DeleteArgs) -> Done {
+    let cx = session.connect().await?;
+    let cluster = cx.load().await?;
+    let tasks: Vec<u64> = match args.state {
+        Some(state) => {
+            cluster.moves.iter().filter(|task| task.state == state).map(|task| task.task).collect()
+        }
+        None => args.tasks.clone(),
+    };
+    let plan = plan::delete_tasks(&cluster, &tasks)?;
+    if session.carry_out(&cx, &plan, Sure::Yes).await?.is_some() {
+        session.ui.next("codisctl task list");
+    }
+    cx.close().await;
+    Ok(())
+}

@@ -1,0 +1,314 @@
+//! `codis.toml`: which keys there are, and what is wrong with a file that has others.
+//!
+//! The file is walked against one table of keys instead of being deserialised, because the table
+//! also answers the questions a person has after a typing error: which keys are there, what does
+//! this one take, what should the line say.
+
+use std::{fs, path::Path};
+
+use codis_ops::{Failure, FailureKind};
+use toml::de::{DeTable, DeValue};
+
+/// What a key takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Takes {
+    /// Any text.
+    Text,
+    /// A duration such as `10s`.
+    Duration,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+}
+
+impl Takes {
+    fn describe(self) -> String {
+        match self {
+            Self::Text => "text in double quotes".to_owned(),
+            Self::Duration => "a duration in double quotes: a number with ms, s or m".to_owned(),
+            Self::OneOf(words) => format!("one of {}, in double quotes", words.join(", ")),
+        }
+    }
+}
+
+/// One key of the file.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// The table it stands in; empty for the top of the file.
+    pub(crate) table: &'static str,
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What it takes.
+    pub(crate) takes: Takes,
+    /// What to write, for error messages and the documentation.
+    pub(crate) example: &'static str,
+}
+
+/// Every key there is. `docs/configuration.md` describes the same ones; a test compares.
+pub(crate) const KEYS: &[Key] = &[
+    Key { table: "", name: "product", takes: Takes::Text, example: "product = \"feed\"" },
+    Key { table: "", name: "output", takes: OUTPUT, example: "output = \"table\"" },
+    Key { table: "", name: "timeout", takes: Takes::Duration, example: "timeout = \"10s\"" },
+    Key {
+        table: "",
+        name: "password_file",
+        takes: Takes::Text,
+        example: "password_file = \"/etc/codis/password\"",
+    },
+    Key {
+        table: "store",
+        name: "address",
+        takes: Takes::Text,
+        example: "address = \"zk://10.0.7.11:2181,10.0.7.12:2181\"",
+    },
+];
+
+const OUTPUT: Takes = Takes::OneOf(&["table", "json", "plain"]);
+
+/// What a file says; `None` where it says nothing.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct File {
+    values: Vec<(String, String)>,
+}
+
+impl File {
+    /// The value of `table.name`, or of `name` at the top.
+    pub(crate) fn get(&self, path: &str) -> Option<&str> {
+        self.values.iter().find(|(key, _)| key == path).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Reads and checks a file.
+pub(crate) fn read(path: &Path) -> Result<File, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::new(FailureKind::Usage, "cannot read the configuration", path.display(), error_text(&error))
+            .next("codisctl --config FILE, or no --config to do without")
+    })?;
+    parse(&text, &path.display().to_string())
+}
+
+/// The words of an input/output error without its number.
+pub(crate) fn error_text(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
+fn parse(text: &str, name: &str) -> Result<File, Failure> {
+    let source = Source { text, name };
+    let document = DeTable::parse(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        let why = error.message().replace('\n', "; ");
+        source.failure(
+            at,
+            "not TOML",
+            why,
+            "correct the line; keys and values are described in docs/configuration.md",
+        )
+    })?;
+    let mut file = File::default();
+    for (key, value) in document.get_ref() {
+        let at = key.span().start;
+        match value.get_ref() {
+            DeValue::Table(table) if is_table(key.get_ref()) => {
+                for (inner, value) in table {
+                    let at = inner.span().start;
+                    let taken = source.take(key.get_ref(), inner.get_ref(), at, value.get_ref())?;
+                    file.values.push((format!("{}.{}", key.get_ref(), inner.get_ref()), taken));
+                }
+            }
+            value => {
+                let taken = source.take("", key.get_ref(), at, value)?;
+                file.values.push((key.get_ref().to_string(), taken));
+            }
+        }
+    }
+    Ok(file)
+}
+
+fn is_table(name: &str) -> bool {
+    !name.is_empty() && KEYS.iter().any(|key| key.table == name)
+}
+
+struct Source<'a> {
+    text: &'a str,
+    name: &'a str,
+}
+
+impl Source<'_> {
+    /// The value of a key as text, or what is wrong with the key or the value.
+    fn take(&self, table: &str, name: &str, at: usize, value: &DeValue<'_>) -> Result<String, Failure> {
+        let path = if table.is_empty() { name.to_owned() } else { format!("{table}.{name}") };
+        let Some(key) = KEYS.iter().find(|key| key.table == table && key.name == name) else {
+            return Err(self.unknown(table, name, &path, at));
+        };
+        let wrong = |why: String| {
+            let what = format!("wrong value for `{path}`");
+            self.failure(at, &what, why, &format!("write `{}`", key.example))
+        };
+        let DeValue::String(text) = value else {
+            return Err(wrong(format!("it takes {}, not {}", key.takes.describe(), type_name(value))));
+        };
+        match key.takes {
+            Takes::OneOf(words) if !words.contains(&text.as_ref()) => {
+                Err(wrong(format!("it takes {}, not `{text}`", key.takes.describe())))
+            }
+            Takes::Duration if super::duration(text).is_err() => {
+                Err(wrong(format!("it takes {}, not `{text}`", key.takes.describe())))
+            }
+            _ => Ok(text.to_string()),
+        }
+    }
+
+    fn unknown(&self, table: &str, name: &str, path: &str, at: usize) -> Failure {
+        let here = KEYS.iter().filter(|key| key.table == table);
+        let names: Vec<&str> = here.map(|key| key.name).collect();
+        let place =
+            if table.is_empty() { "the top of the file".to_owned() } else { format!("the table [{table}]") };
+        let mut why = format!("{place} has: {}", names.join(", "));
+        if table.is_empty() {
+            why.push_str(", and the table [store]");
+        }
+        let next = match nearest(name, &names) {
+            _ if table.is_empty() && is_table(name) => {
+                let example = KEYS.iter().find(|key| key.table == name).map_or("", |key| key.example);
+                format!("write `[{name}]`, and `{example}` on a line below it")
+            }
+            Some(near) => format!("write `{near}`"),
+            None => "remove the line; all keys are described in docs/configuration.md".to_owned(),
+        };
+        self.failure(at, &format!("unknown key `{path}`"), why, &next)
+    }
+
+    fn failure(&self, at: usize, what: &str, why: String, next: &str) -> Failure {
+        let before = &self.text[..at.min(self.text.len())];
+        let line = before.matches('\n').count() + 1;
+        let column = before.len() - before.rfind('\n').map_or(0, |n| n + 1) + 1;
+        let words = self.text.lines().nth(line - 1).unwrap_or("").trim();
+        let place = format!("{}:{line}:{column}   {words}", self.name);
+        let file = Path::new(self.name).file_name().map_or(self.name.into(), |name| name.to_string_lossy());
+        Failure::new(FailureKind::Usage, format!("{file} line {line}: {what}"), place, why).next(next)
+    }
+}
+
+fn type_name(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "text",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// The allowed name that a typing error most likely meant: at most two letters away.
+fn nearest<'a>(typed: &str, names: &[&'a str]) -> Option<&'a str> {
+    let close = names.iter().map(|name| (distance(typed, name), *name));
+    close.min().filter(|(away, _)| *away <= 2).map(|(_, name)| name)
+}
+
+/// Letters to add, drop or change (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let change = corner + usize::from(x != *y);
+            corner = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(corner + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refuse(text: &str) -> String {
+        let failure = parse(text, "/etc/codis.toml").unwrap_err();
+        format!("{}\n{}\n{}\n{}", failure.what, failure.place, failure.why, failure.next)
+    }
+
+    #[test]
+    fn a_good_file_is_taken_as_it_is() {
+        let file = parse("product = \"feed\"\n[store]\naddress = \"local:/tmp/x\"\n", "codis.toml").unwrap();
+        assert_eq!(file.get("product"), Some("feed"));
+        assert_eq!(file.get("store.address"), Some("local:/tmp/x"));
+        assert_eq!(file.get("timeout"), None);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_the_right_one() {
+        insta::assert_snapshot!(refuse("product = \"feed\"\n\n[store]\n  adress = \"zk://10.0.7.11:2181\"\n"), @"
+        codis.toml line 4: unknown key `store.adress`
+        /etc/codis.toml:4:3   adress = \"zk://10.0.7.11:2181\"
+        the table [store] has: address
+        write `address`
+        ");
+    }
+
+    #[test]
+    fn an_unknown_table_says_which_there_are() {
+        insta::assert_snapshot!(refuse("[proxy]\nlisten = \"x\"\n"), @"
+        codis.toml line 1: unknown key `proxy`
+        /etc/codis.toml:1:2   [proxy]
+        the top of the file has: product, output, timeout, password_file, and the table [store]
+        remove the line; all keys are described in docs/configuration.md
+        ");
+    }
+
+    #[test]
+    fn a_wrong_type_says_what_to_write() {
+        insta::assert_snapshot!(refuse("timeout = 10\n"), @r#"
+        codis.toml line 1: wrong value for `timeout`
+        /etc/codis.toml:1:1   timeout = 10
+        it takes a duration in double quotes: a number with ms, s or m, not a number
+        write `timeout = "10s"`
+        "#);
+        insta::assert_snapshot!(refuse("output = \"yaml\"\n"), @r#"
+        codis.toml line 1: wrong value for `output`
+        /etc/codis.toml:1:1   output = "yaml"
+        it takes one of table, json, plain, in double quotes, not `yaml`
+        write `output = "table"`
+        "#);
+        insta::assert_snapshot!(refuse("store = \"zk://10.0.7.11:2181\"\n"), @r#"
+        codis.toml line 1: unknown key `store`
+        /etc/codis.toml:1:1   store = "zk://10.0.7.11:2181"
+        the top of the file has: product, output, timeout, password_file, and the table [store]
+        write `[store]`, and `address = "zk://10.0.7.11:2181,10.0.7.12:2181"` on a line below it
+        "#);
+    }
+
+    #[test]
+    fn text_that_is_not_toml_is_shown_with_its_line() {
+        insta::assert_snapshot!(refuse("product = \"feed\"\nproduct\n"), @"
+        codis.toml line 2: not TOML
+        /etc/codis.toml:2:8   product
+        key with no value, expected `=`
+        correct the line; keys and values are described in docs/configuration.md
+        ");
+    }
+
+    #[test]
+    fn typing_errors_are_close() {
+        assert_eq!(nearest("adress", &["address", "timeout"]), Some("address"));
+        assert_eq!(nearest("colour", &["address", "timeout"]), None);
+    }
+
+    #[test]
+    fn every_example_is_what_its_key_takes() {
+        for key in KEYS {
+            let table = if key.table.is_empty() { String::new() } else { format!("[{}]\n", key.table) };
+            let path = if key.table.is_empty() {
+                key.name.to_owned()
+            } else {
+                format!("{}.{}", key.table, key.name)
+            };
+            let file = parse(&format!("{table}{}\n", key.example), "codis.toml").unwrap();
+            assert!(file.get(&path).is_some(), "{path}");
+        }
+    }
+}
