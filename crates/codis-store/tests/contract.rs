@@ -1,6 +1,11 @@
 //! What both stores promise, shown on both.
 
-#![expect(clippy::expect_used, clippy::unwrap_used, clippy::print_stdout, reason = "a test says what it found by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test says what it found by panicking"
+)]
 
 mod common;
 

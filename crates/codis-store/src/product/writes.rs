@@ -31,9 +31,9 @@ impl Product {
         for batch in slots.chunks(BATCH) {
             let mut attempt = 1;
             while let Err(error) = self.create_batch(batch, ts).await {
-                // The numbers were foreseen, and somebody else took one of them.
+                // Somebody else has drawn a number that was foreseen.
                 let overtaken =
-                    error.kind == ErrorKind::NoNode && error.path.starts_with(&layout.responses());
+                    error.kind == ErrorKind::NodeExists && !error.path.starts_with(&layout.slots());
                 if !overtaken || attempt == ATTEMPTS {
                     return Err(error);
                 }
@@ -43,8 +43,9 @@ impl Product {
         Ok(())
     }
 
-    /// One transaction. Its first number comes from a real sequential node; those after it are foreseen, and a
-    /// transaction whose sequential nodes get other numbers fails as a whole.
+    /// One transaction. Its first number is drawn; those after it are foreseen from how the store counts, two up
+    /// for each action. Should others draw numbers meanwhile, the count is ahead of ours: then a foreseen
+    /// number is free and stays so, or it is taken and the transaction fails as a whole.
     async fn create_batch(&self, slots: &[Slot], ts: u64) -> Result<()> {
         let layout = &self.layout;
         let record = |slot: &Slot| {
@@ -58,12 +59,7 @@ impl Product {
         for slot in slots {
             let action = record(slot);
             if seq != begun {
-                ops.push(create(
-                    &format!("{}/", layout.responses()),
-                    &action,
-                    CreateMode::PersistentSequential,
-                    Acl::File,
-                ));
+                ops.push(create(&layout.response(seq), "", CreateMode::Persistent, Acl::File));
             }
             ops.extend(self.publication(seq, &action));
             let data = wire::slot_json(self.name.as_str(), slot);
@@ -73,8 +69,11 @@ impl Product {
         match self.store.commit(ops).await {
             Ok(_) => Ok(()),
             Err(error) => {
-                // Not needed any more; a reader would take it for an action without a body.
-                let _ = self.store.delete(&layout.response(begun), Some(0)).await;
+                if !error.is_transient() {
+                    // Refused as a whole: the drawn number is not needed. What stays behind here is collected
+                    // with the old actions.
+                    let _ = self.store.delete(&layout.response(begun), Some(0)).await;
+                }
                 Err(error)
             }
         }
