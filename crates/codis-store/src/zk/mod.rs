@@ -5,21 +5,21 @@
 //! done. While the connection is down no request is handed to the library: it would keep it without bound
 //! and perform it at an unknown later time.
 
-use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+mod calls;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use futures::future::join_all;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout_at};
 use zookeeper_client as zk;
 
+use self::calls::{node, session_state, sorted, transaction, zk_options};
 use crate::address::StoreAddr;
 use crate::error::{ErrorKind, StoreError};
 use crate::node::{Acl, ConnectOptions, CreateMode, Node, Op, OpDone, SessionState};
 use crate::watch::{Fired, Watch};
-
-/// Reads in flight at once, as many as there are slots.
-const PIPELINE: usize = 1024;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -39,6 +39,8 @@ struct Inner {
     /// `None` once closed.
     client: RwLock<Option<zk::Client>>,
     state: Arc<watch::Sender<SessionState>>,
+    /// The server answers requests for several nodes; one before 3.6 does not.
+    bundles: AtomicBool,
     /// One reopen at a time.
     reopening: Mutex<()>,
 }
@@ -57,6 +59,7 @@ impl ZkStore {
             options: options.clone(),
             client: RwLock::new(None),
             state: Arc::new(watch::Sender::new(SessionState::Disconnected)),
+            bundles: AtomicBool::new(true),
             reopening: Mutex::new(()),
         };
         inner.open().await?;
@@ -76,15 +79,13 @@ impl ZkStore {
         let full: Vec<String> = paths.iter().map(|path| self.full(path)).collect();
         let place = paths.first().map_or("/", String::as_str);
         self.call("read", place, Effect::None, |client| async move {
-            let mut nodes = Vec::with_capacity(full.len());
-            for chunk in full.chunks(PIPELINE) {
-                // The library sends a request when the method is called, so this is a pipeline.
-                let reads: Vec<_> = chunk.iter().map(|path| client.get_data(path)).collect();
-                for read in join_all(reads).await {
-                    nodes.push(present(read.map(|(data, stat)| node(data, &stat)))?);
+            if self.inner.bundles.load(Ordering::Relaxed) {
+                match calls::bundled(&client, &full).await {
+                    Err(zk::Error::Unimplemented) => self.inner.bundles.store(false, Ordering::Relaxed),
+                    read => return read,
                 }
             }
-            Ok(nodes)
+            calls::pipelined(&client, &full).await
         })
         .await
     }
@@ -100,17 +101,8 @@ impl ZkStore {
     pub(crate) async fn children_many(&self, paths: &[String]) -> Result<Vec<Option<Vec<String>>>> {
         let full: Vec<String> = paths.iter().map(|path| self.full(path)).collect();
         let place = paths.first().map_or("/", String::as_str);
-        self.call("list", place, Effect::None, |client| async move {
-            let mut lists = Vec::with_capacity(full.len());
-            for chunk in full.chunks(PIPELINE) {
-                let reads: Vec<_> = chunk.iter().map(|path| client.list_children(path)).collect();
-                for read in join_all(reads).await {
-                    lists.push(present(read.map(sorted))?);
-                }
-            }
-            Ok(lists)
-        })
-        .await
+        self.call("list", place, Effect::None, |client| async move { calls::lists(&client, &full).await })
+            .await
     }
 
     pub(crate) async fn create(&self, path: &str, data: &[u8], mode: CreateMode, acl: Acl) -> Result<String> {
@@ -370,33 +362,6 @@ fn error(op: &'static str, path: &str, effect: Effect, source: zk::Error) -> Sto
     if told { error } else { error.caused_by(source) }
 }
 
-async fn transaction(
-    client: &zk::Client,
-    chroot: &str,
-    ops: &[Op],
-) -> std::result::Result<Vec<OpDone>, zk::MultiWriteError> {
-    let mut writer = client.new_multi_writer();
-    for op in ops {
-        let full = format!("{chroot}{}", op.path());
-        match op {
-            Op::Check { version, .. } => writer.add_check_version(&full, *version)?,
-            Op::Create { data, mode, acl, .. } => writer.add_create(&full, data, &zk_options(*mode, *acl))?,
-            Op::Set { data, version, .. } => writer.add_set_data(&full, data, Some(*version))?,
-            Op::Delete { version, .. } => writer.add_delete(&full, *version)?,
-        }
-    }
-    let done = writer.commit().await?;
-    Ok(done
-        .into_iter()
-        .map(|result| match result {
-            zk::MultiWriteResult::Create { path, .. } => OpDone::Created(path[chroot.len()..].to_owned()),
-            zk::MultiWriteResult::SetData { stat } => OpDone::Set(stat.version),
-            zk::MultiWriteResult::Delete => OpDone::Deleted,
-            _ => OpDone::Checked,
-        })
-        .collect())
-}
-
 /// Hands the library's watcher over to a [`Watch`] that can be awaited, cancelled and awaited again.
 fn forward(watcher: zk::OneshotWatcher) -> Watch {
     let (mut sender, watch) = Watch::new();
@@ -415,57 +380,4 @@ fn forward(watcher: zk::OneshotWatcher) -> Watch {
 
 async fn watcher_done(deadline: Instant, closed: impl Future<Output = ()>) -> bool {
     timeout_at(deadline, closed).await.is_ok()
-}
-
-fn present<T>(read: std::result::Result<T, zk::Error>) -> std::result::Result<Option<T>, zk::Error> {
-    match read {
-        Ok(value) => Ok(Some(value)),
-        Err(zk::Error::NoNode) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn sorted(mut names: Vec<String>) -> Vec<String> {
-    names.sort_unstable();
-    names
-}
-
-fn node(data: Vec<u8>, stat: &zk::Stat) -> Node {
-    Node {
-        data,
-        version: stat.version,
-        ephemeral: stat.ephemeral_owner != 0,
-        owner: stat.ephemeral_owner,
-        created_ms: stat.ctime,
-        modified_ms: stat.mtime,
-    }
-}
-
-fn session_state(state: zk::SessionState) -> SessionState {
-    match state {
-        zk::SessionState::SyncConnected | zk::SessionState::ConnectedReadOnly => SessionState::Connected,
-        zk::SessionState::Disconnected => SessionState::Disconnected,
-        zk::SessionState::Expired | zk::SessionState::AuthFailed => SessionState::Expired,
-        zk::SessionState::Closed => SessionState::Closed,
-    }
-}
-
-fn zk_options(mode: CreateMode, acl: Acl) -> zk::CreateOptions<'static> {
-    static DIR: LazyLock<[zk::Acl; 1]> = LazyLock::new(|| [anyone(zk::Permission::ALL)]);
-    static FILE: LazyLock<[zk::Acl; 1]> =
-        LazyLock::new(|| [anyone(zk::Permission::READ | zk::Permission::WRITE | zk::Permission::ADMIN)]);
-    let mode = match mode {
-        CreateMode::Persistent => zk::CreateMode::Persistent,
-        CreateMode::PersistentSequential => zk::CreateMode::PersistentSequential,
-        CreateMode::Ephemeral => zk::CreateMode::Ephemeral,
-        CreateMode::EphemeralSequential => zk::CreateMode::EphemeralSequential,
-    };
-    mode.with_acls(zk::Acls::new(match acl {
-        Acl::Dir => &*DIR,
-        Acl::File => &*FILE,
-    }))
-}
-
-fn anyone(permission: zk::Permission) -> zk::Acl {
-    zk::Acl::new(permission, zk::AuthId::anyone())
 }
