@@ -1,0 +1,277 @@
+//! Waves from beginning to end, and runs that are cut short.
+
+use std::time::Duration;
+
+use codis_core::{MoveState, SlotSet, SlotStatus};
+use codis_ops::{
+    Event, Events, FailureKind, WavePhase, audit,
+    mover::{RunOptions, Verify, run},
+};
+use codis_testkit::{RedisServer, eventually_async, need};
+
+use crate::scene::{D, S, Scene, addr, await_keys, dbsize, quick, slots};
+
+#[tokio::test]
+async fn a_wave_moves_keys_slots_and_tasks() {
+    need!("redis");
+    let scene = Scene::set(5000).await;
+    let moved = slots("0-255,512-600");
+    scene.queue(&moved).await;
+    let cx = scene.open().await;
+    let (events, mut stream) = Events::channel();
+
+    let report = Box::pin(run(&cx, &quick(), &events)).await.unwrap();
+
+    assert_eq!((report.waves, report.slots_moved), (1, moved.len()));
+    assert_eq!(report.keys_moved as usize, dbsize(&mut scene.d.client()));
+    assert!(report.keys_per_s > 0.0 && report.stall_max_ms >= report.stall_p99_ms, "{report:?}");
+    let mut phases = Vec::new();
+    let mut last = None;
+    while let Some(event) = stream.try_next() {
+        if let Event::Wave(wave) = event {
+            assert_eq!((wave.from, wave.to, wave.slots.len()), (S, D, moved.len()));
+            phases.push(wave.phase);
+            last = Some(wave);
+        }
+    }
+    phases.dedup();
+    use WavePhase::{Done, Migrate, Online, PreFlight, PreMigrate, Verify as Verifying};
+    assert_eq!(phases, [PreFlight, PreMigrate, Migrate, Verifying, Online, Done]);
+    let last = last.unwrap();
+    assert_eq!(last.keys_total, Some(report.keys_moved));
+    assert_eq!(last.keys_moved, report.keys_moved);
+    let record = audit::list(&cx, 1).await.unwrap().remove(0);
+    assert!(record.plan.contains("move 345 slots from group 1 to 2"), "{record:?}");
+    assert_eq!(record.outcome, "done");
+    cx.close().await;
+    scene.assert_moved(&moved).await;
+}
+
+#[tokio::test]
+async fn an_empty_queue_is_done_at_once() {
+    need!("redis");
+    let scene = Scene::set(10).await;
+    assert_eq!(scene.run(&quick()).await.unwrap().waves, 0);
+    scene.assert_moved(&SlotSet::default()).await;
+}
+
+#[tokio::test]
+async fn slots_beyond_a_wave_follow_in_the_next() {
+    need!("redis");
+    let scene = Scene::set(2000).await;
+    let moved = slots("100-199");
+    scene.queue(&moved).await;
+    let options = RunOptions { wave_slots: 40, verify: Verify::Full, ..quick() };
+    let report = scene.run(&options).await.unwrap();
+    assert_eq!((report.waves, report.slots_moved), (3, 100));
+    scene.assert_moved(&moved).await;
+}
+
+/// Every run is cut off a little later than the one before, wherever it is, like by SIGKILL: its
+/// connections and its session end and nothing else is done.
+#[tokio::test]
+async fn runs_cut_off_anywhere_add_up_to_a_whole_one() {
+    need!("redis");
+    let scene = Scene::set(3000).await;
+    let moved = slots("0-511");
+    scene.queue(&moved).await;
+    let options = RunOptions { rate: Some(8000), wave_slots: 200, ..quick() };
+    let mut seen = Vec::new();
+    for n in 1.. {
+        assert!(n < 200, "200 runs did not finish it");
+        let cx = scene.open().await;
+        let (events, patience) = (Events::none(), Duration::from_millis(7 * n));
+        let ended = tokio::time::timeout(patience, Box::pin(run(&cx, &options, &events))).await;
+        cx.close().await;
+        scene.assert_no_key_is_lost();
+        if let Ok(outcome) = ended {
+            outcome.unwrap();
+            break;
+        }
+        let cluster = scene.load().await;
+        let states: Vec<SlotStatus> = moved.iter().map(|id| cluster.slot(id).unwrap().status).collect();
+        for status in [SlotStatus::PreMigrate, SlotStatus::Migrate] {
+            if states.contains(&status) && !seen.contains(&status) {
+                seen.push(status);
+            }
+        }
+    }
+    assert!(seen.contains(&SlotStatus::Migrate), "no run was cut off in migrate");
+    scene.assert_moved(&moved).await;
+}
+
+/// The original put such a slot online at the destination, and the keys that were left behind vanished.
+#[tokio::test]
+async fn a_destination_killed_half_way_leaves_the_slot_in_migrate() {
+    need!("redis");
+    let mut scene = Scene::set(20_000).await;
+    let moved = slots("0-511");
+    scene.queue(&moved).await;
+    let options = RunOptions { rate: Some(10_000), ..quick() };
+    let running = scene.run(&options);
+    let killing = async {
+        let mut d = scene.d.client();
+        eventually_async(Duration::from_secs(20), || {
+            let some = dbsize(&mut d) > 1000;
+            async move { some }
+        })
+        .await;
+        scene.d.kill();
+    };
+    let (outcome, ()) = tokio::join!(running, killing);
+    let failure = outcome.unwrap_err();
+
+    assert_eq!(failure.kind, FailureKind::Unreachable);
+    assert!(failure.place.contains(&scene.d.addr()), "{failure}");
+    assert!(failure.why.contains("the slots stay in migrate"), "{failure}");
+    assert!(failure.next.contains("codisctl migrate run"), "{failure:?}");
+    let cluster = scene.load().await;
+    for id in moved.iter() {
+        let slot = &cluster.slot(id).unwrap().value;
+        assert_eq!(
+            (slot.status, slot.group, slot.from, slot.to),
+            (SlotStatus::Migrate, Some(D), Some(S), Some(D))
+        );
+        let task = cluster.move_of(id).unwrap();
+        assert_eq!(task.state, MoveState::Error);
+        assert!(task.note.contains(&scene.d.addr()), "{}", task.note);
+    }
+    // While it is away nothing gets worse.
+    let again = scene.run(&options).await.unwrap_err();
+    assert_eq!(again.kind, FailureKind::Unreachable, "{again}");
+
+    scene.d.restart();
+    scene.assert_no_key_is_lost();
+    assert!(dbsize(&mut scene.s.client()) > 10_000, "nothing was left to move");
+    scene.run(&quick()).await.unwrap();
+    scene.assert_moved(&moved).await;
+}
+
+#[tokio::test]
+async fn a_source_restarted_half_way_is_searched_again() {
+    need!("redis");
+    let mut scene = Scene::set(20_000).await;
+    let moved = slots("0-511");
+    scene.queue(&moved).await;
+    let options = RunOptions { rate: Some(10_000), ..quick() };
+    let running = scene.run(&options);
+    let killing = async {
+        let mut d = scene.d.client();
+        eventually_async(Duration::from_secs(20), || {
+            let some = dbsize(&mut d) > 1000;
+            async move { some }
+        })
+        .await;
+        scene.s.kill();
+    };
+    let (outcome, ()) = tokio::join!(running, killing);
+    let failure = outcome.unwrap_err();
+    assert!(failure.place.contains(&scene.s.addr()), "{failure}");
+    scene.s.restart();
+    scene.run(&quick()).await.unwrap();
+    scene.assert_moved(&moved).await;
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_run_at_a_safe_point() {
+    need!("redis");
+    let scene = Scene::set(20_000).await;
+    let moved = slots("0-511");
+    scene.queue(&moved).await;
+    let options = RunOptions { rate: Some(10_000), ..quick() };
+    let stopping = async {
+        let mut d = scene.d.client();
+        eventually_async(Duration::from_secs(20), || {
+            let some = dbsize(&mut d) > 1000;
+            async move { some }
+        })
+        .await;
+        options.stop.cancel();
+    };
+    let (outcome, ()) = tokio::join!(scene.run(&options), stopping);
+    let failure = outcome.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Interrupted);
+    assert!(failure.next.contains("codisctl migrate run"), "{failure:?}");
+    let cluster = scene.load().await;
+    let task = cluster.move_of(slots("7").iter().next().unwrap()).unwrap();
+    assert_eq!(task.state, MoveState::Migrating);
+    assert!(task.keys_total.is_some_and(|total| total > 0), "{task:?}");
+    let progress: u64 = cluster.moves.iter().map(|task| task.keys_moved).sum();
+    assert_eq!(progress as usize, dbsize(&mut scene.d.client()), "tasks know what has moved");
+    assert_eq!((cluster.mover, cluster.dashboard), (None, None));
+    scene.run(&quick()).await.unwrap();
+    scene.assert_moved(&moved).await;
+}
+
+#[tokio::test]
+async fn a_stray_on_the_destination_is_found_before_anything_is_written() {
+    need!("redis");
+    let scene = Scene::set(100).await;
+    scene.d.client().call(&["SET", "k:7", "stray"]).unwrap();
+    let moved = slots("0-1023");
+    scene.queue(&moved).await;
+    let failure = scene.run(&quick()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unsafe);
+    assert!(failure.why.contains("1 keys") && failure.why.contains("k:7"), "{failure}");
+    scene.assert_untouched(&moved).await;
+    scene.d.client().call(&["DEL", "k:7"]).unwrap();
+    scene.run(&quick()).await.unwrap();
+    scene.assert_moved(&moved).await;
+}
+
+#[tokio::test]
+async fn a_master_that_is_a_slave_is_refused() {
+    need!("redis");
+    let scene = Scene::set(100).await;
+    let other = RedisServer::start();
+    let moved = slots("0-9");
+    scene.queue(&moved).await;
+    scene.d.client().call(&["REPLICAOF", "127.0.0.1", &other.port().to_string()]).unwrap();
+    let failure = scene.run(&quick()).await.unwrap_err();
+    assert_eq!((failure.kind, failure.place), (FailureKind::Unsafe, scene.d.addr()));
+    assert!(failure.why.contains("it is a slave"), "{}", failure.why);
+    scene.assert_untouched(&moved).await;
+}
+
+#[tokio::test]
+async fn a_destination_without_room_is_refused() {
+    need!("redis");
+    let scene = Scene::set(10_000).await;
+    let moved = slots("0-511");
+    scene.queue(&moved).await;
+    scene.d.client().call(&["CONFIG", "SET", "maxmemory", "1100kb"]).unwrap();
+    let failure = scene.run(&quick()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unsafe, "{failure}");
+    assert!(failure.why.contains("MB would come from"), "{}", failure.why);
+    scene.assert_untouched(&moved).await;
+}
+
+#[tokio::test]
+async fn there_is_one_mover() {
+    need!("redis");
+    let scene = Scene::set(20_000).await;
+    let moved = slots("0-1023");
+    scene.queue(&moved).await;
+    // The second waits for the first and then finds nothing left to do.
+    let slow = RunOptions { rate: Some(20_000), ..quick() };
+    let (first, second) = tokio::join!(scene.run(&slow), scene.run(&slow));
+    let (first, second) = (first.unwrap(), second.unwrap());
+    assert_eq!(first.slots_moved + second.slots_moved, 1024);
+    assert_eq!(first.waves + second.waves, 2);
+    scene.assert_moved(&moved).await;
+}
+
+#[tokio::test]
+async fn slaves_hear_of_everything_before_a_slot_goes_online() {
+    need!("redis");
+    let scene = Scene::set(3000).await;
+    let d_slave = RedisServer::builder().slave_of(&scene.d).start();
+    let s_slave = RedisServer::builder().slave_of(&scene.s).start();
+    let moved = slots("0-1023");
+    scene.queue(&moved).await;
+    let options = RunOptions { wait_timeout: Duration::from_secs(1), ..quick() };
+    scene.run(&options).await.unwrap();
+    assert_eq!((dbsize(&mut s_slave.client()), dbsize(&mut d_slave.client())), (0, 3000));
+    await_keys(&scene.d, 3000);
+    assert_ne!(addr(&scene.d), addr(&d_slave));
+}
