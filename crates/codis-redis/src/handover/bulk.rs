@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use codis_core::SlotSet;
+use codis_core::{SLOT_COUNT, SlotSet, slot_of_key};
 use futures::future::join_all;
 use hdrhistogram::Histogram;
 use tokio_util::sync::CancellationToken;
@@ -13,12 +13,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Lease, Route,
     batch::Outcome,
-    pace::Pace,
+    pace::{Pace, weight},
     queue::Queue,
     report::{BulkError, BulkProgress, BulkReport, Stall},
     worker::Worker,
 };
-use crate::{RedisError, Scan, backoff::Backoff};
+use crate::{Found, RedisError, Scan, backoff::Backoff};
 
 /// How often progress is told at most.
 const TELL_EVERY: Duration = Duration::from_millis(200);
@@ -101,7 +101,7 @@ impl<'a> Job<'a> {
         let begun = Instant::now();
         let state = State {
             pace: Pace::new(options.max_stall),
-            progress: BulkProgress::default(),
+            progress: BulkProgress { by_slot: vec![0; usize::from(SLOT_COUNT)], ..BulkProgress::default() },
             // Up to an hour, three digits: the bounds are constants that the library accepts.
             histogram: new_histogram(),
             moving: None,
@@ -196,11 +196,11 @@ impl<'a> Job<'a> {
         self.lock().pace.limit()
     }
 
-    /// Takes a batch's outcome into account.
-    pub(crate) fn account(&self, outcome: &Outcome, weight: u64, begun: Instant) {
+    /// Takes the outcome of a batch that was begun at `begun` into account.
+    pub(crate) fn account(&self, batch: &[Found], outcome: &Outcome, begun: Instant) {
         let mut state = self.lock();
         let now = Instant::now();
-        state.pace.observe(weight, outcome.slowest);
+        state.pace.observe(batch.iter().map(weight).sum(), outcome.slowest);
         // Saturates at the histogram's bound, which no time-out lets a command reach.
         state.histogram.saturating_record(outcome.slowest.as_micros() as u64);
         let first = state.moving.map_or(begun, |(first, _)| first.min(begun));
@@ -211,6 +211,9 @@ impl<'a> Job<'a> {
         progress.busy += outcome.busy;
         progress.bytes += outcome.bytes;
         progress.retries += u64::from(outcome.why.is_some());
+        for found in batch.iter().filter(|found| !outcome.again.contains(found)) {
+            progress.by_slot[slot_of_key(&found.key).index()] += 1;
+        }
         if now - state.told >= TELL_EVERY {
             state.told = now;
             let progress = self.figures(&mut state);

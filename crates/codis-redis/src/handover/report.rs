@@ -48,6 +48,8 @@ pub struct BulkProgress {
     pub stall: Stall,
     /// What a batch may weigh now, in small keys.
     pub batch: u64,
+    /// Keys of each slot that have left the source during this move; 1024 entries once it has begun.
+    pub by_slot: Vec<u64>,
 }
 
 impl BulkProgress {

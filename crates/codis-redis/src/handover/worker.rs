@@ -6,7 +6,6 @@ use super::{
     Pair,
     batch::{Again, Outcome},
     bulk::Job,
-    pace::weight,
     report::BulkError,
 };
 use crate::{Found, RedisError, backoff::Backoff};
@@ -59,7 +58,7 @@ impl<'a> Worker<'a> {
             let begun = Instant::now();
             match self.hand_over(&part).await {
                 Ok(outcome) => {
-                    self.job.account(&outcome, part.iter().map(weight).sum(), begun);
+                    self.job.account(&part, &outcome, begun);
                     self.after(outcome, &mut parts, &mut backoff).await?;
                 }
                 Err(NoPair::Lease(why)) => return Err(BulkError::LeaseLost(why)),

@@ -1,0 +1,112 @@
+//! Moving slots from group to group on stock servers, one wave after another.
+//!
+//! A wave is a set of queued slots with the same source S and destination D. It goes through
+//!
+//! ```text
+//! pre-flight → pre_migrate, acknowledged → migrate, acknowledged → keys move → verified → online at D
+//! ```
+//!
+//! and nothing about it is kept in memory alone: the state of each slot and of its task says how far it is.
+//! So whatever ends a run, the next one looks at the slots and goes on:
+//!
+//! | slot | what the next run does |
+//! |---|---|
+//! | online at S | begins; no key has moved |
+//! | pre_migrate | puts it back online at S at once, so that its requests run again, then begins |
+//! | migrate | announces that again, moves what is left, looks at all of S for leftovers |
+//! | online at D | announces that again and deletes the task |
+//!
+//! Once a slot is in `migrate`, no failure takes it back to `online`: there the proxies fetch from S
+//! what a request needs, so every key stays reachable, and online at either group would hide those of the other.
+//! Only one mover runs at a time: it holds a lease in the store, and a successor first kills the
+//! connections of its predecessors on S and D.
+
+mod lease;
+mod preflight;
+mod progress;
+mod queue;
+mod run;
+mod switch;
+mod wave;
+
+use std::time::Duration;
+
+pub use run::run;
+pub use tokio_util::sync::CancellationToken;
+
+use crate::Consent;
+
+/// How thoroughly the source is searched for leftovers before slots go online at the destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verify {
+    /// At random places. The whole of it all the same if anything went wrong on the way.
+    #[default]
+    Sample,
+    /// The whole of it.
+    Full,
+}
+
+/// How a run works.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// How long a batch of keys may keep a server busy.
+    pub max_stall: Duration,
+    /// Keys per second at most.
+    pub rate: Option<u32>,
+    /// Slots that may be in `migrate` together.
+    pub wave_slots: usize,
+    /// Batches in flight.
+    pub workers: usize,
+    /// How to look for leftovers.
+    pub verify: Verify,
+    /// How long proxies may take to acknowledge.
+    pub ack_patience: Duration,
+    /// How long slaves may take to confirm a write.
+    pub wait_timeout: Duration,
+    /// Failures in a row, each followed by a growing pause, before a wave is given up for this run.
+    pub attempts: u32,
+    /// Who said yes; for the audit records.
+    pub consent: Consent,
+    /// Cancel it to stop the run at the next safe point.
+    pub stop: CancellationToken,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            max_stall: Duration::from_millis(5),
+            rate: None,
+            wave_slots: 512,
+            workers: 3,
+            verify: Verify::default(),
+            ack_patience: Duration::from_secs(5),
+            wait_timeout: Duration::from_secs(1),
+            attempts: 8,
+            consent: Consent::Policy,
+            stop: CancellationToken::new(),
+        }
+    }
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Default)]
+pub struct RunReport {
+    /// Waves that are done.
+    pub waves: usize,
+    /// Slots that went online at their destination.
+    pub slots_moved: usize,
+    /// Keys handed over, those fetched by proxies meanwhile included.
+    pub keys_moved: u64,
+    /// Payload bytes handed over.
+    pub bytes_moved: u64,
+    /// Keys per second while keys were moving, scans excluded.
+    pub keys_per_s: f64,
+    /// Median time that a batch held a server up, milliseconds.
+    pub stall_p50_ms: f64,
+    /// 99th percentile of the same; of the worst wave.
+    pub stall_p99_ms: f64,
+    /// Longest of the same.
+    pub stall_max_ms: f64,
+    /// The whole run, milliseconds.
+    pub took_ms: u64,
+}

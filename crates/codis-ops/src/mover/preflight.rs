@@ -1,0 +1,207 @@
+//! What must be true before the first write, looked up on the servers themselves.
+
+use codis_core::{Cluster, Group, GroupId, ProxyKind, Server, Versioned};
+use codis_redis::{
+    Endpoint, LiveRole, Redis, RedisError, Route, ServerInfo, count_by_slot, kill_by_name, probe_move,
+    scan_slots,
+};
+
+use super::{queue::Wave, run::Run};
+use crate::{Failure, FailureKind};
+
+/// The hand-over needs UNLINK, WAIT and DUMP formats of this major version.
+const OLDEST: u32 = 5;
+
+/// A wave that may begin.
+pub(crate) struct Ready {
+    pub(crate) route: Route,
+    /// Keys of each slot on the source.
+    pub(crate) by_slot: Vec<u64>,
+}
+
+/// Both ends and what is on them. Writes nothing to the store; on the servers it ends connections of
+/// dead movers and moves one short-lived key of its own.
+pub(crate) async fn check(run: &Run<'_>, cluster: &Cluster, wave: &Wave) -> Result<Ready, Failure> {
+    let what = format!("cannot move slots {} from group {} to {}", wave.slots(), wave.from, wave.to);
+    proxies_are_ours(cluster, &what)?;
+    nobody_else_moves(cluster, &what)?;
+    if !wave.fresh.is_empty() {
+        fences_clean(cluster, &what)?;
+    }
+    let route = connect(run, cluster, wave, &what).await?;
+    let redis = |error: RedisError| {
+        Failure::redis(&what, &error).next("codisctl migrate run    once it is well again")
+    };
+    let by_slot = count_by_slot(&route.from.addr, &route.connect).await.map_err(redis)?;
+    if wave.fresh.is_empty() {
+        return Ok(Ready { route, by_slot });
+    }
+    let strays = scan_slots(&route.to.addr, &route.connect, &wave.fresh_slots()).await.map_err(redis)?;
+    if strays.count > 0 {
+        let some: Vec<String> =
+            strays.some.iter().map(|key| format!("{:?}", String::from_utf8_lossy(key))).collect();
+        let why = format!(
+            "it holds {} keys of these slots already, e.g. {}; they would win over those of the source",
+            strays.count,
+            some.join(" ")
+        );
+        let next =
+            format!("look at them on {} and delete or rename what does not belong there", route.to.addr);
+        return Err(Failure::new(FailureKind::Unsafe, what, &route.to.addr, why).next(next));
+    }
+    let fresh = wave.fresh_slots();
+    probe_move(&route, &fresh, run.lease()).await.map_err(redis)?;
+    Ok(Ready { route, by_slot })
+}
+
+/// Both masters, really masters and not older than the hand-over needs, with no mover's connection left
+/// on them, and all their slaves confirming.
+pub(crate) async fn connect(
+    run: &Run<'_>,
+    cluster: &Cluster,
+    wave: &Wave,
+    what: &str,
+) -> Result<Route, Failure> {
+    let from = master(cluster, wave.from, what)?;
+    let to = master(cluster, wave.to, what)?;
+    if from.addr == to.addr {
+        let why = format!("it is the master of both groups, {} and {}", wave.from, wave.to);
+        return Err(Failure::new(FailureKind::Unsafe, what, &from.addr, why).next("codisctl group list"));
+    }
+    run.bury_predecessors(&[&from.addr, &to.addr], what).await?;
+    let (source, s_slaves) = look(run, from, cluster, what).await?;
+    let (destination, d_slaves) = look(run, to, cluster, what).await?;
+    if source.run_id == destination.run_id {
+        let why = format!("{} and {} are the same server", from.addr, to.addr);
+        return Err(Failure::new(FailureKind::Unsafe, what, &from.addr, why).next("codisctl group list"));
+    }
+    let owned = cluster.slots_using(wave.from).count().max(1) as u64;
+    let need = source.used_memory / owned * wave.fresh.len() as u64;
+    enough_memory(&destination, need, from, to, what)?;
+    Ok(Route {
+        from: Endpoint { addr: from.addr.clone(), slaves: s_slaves },
+        to: Endpoint { addr: to.addr.clone(), slaves: d_slaves },
+        connect: run.redis(),
+        wait_timeout: run.options.wait_timeout,
+    })
+}
+
+fn master<'a>(cluster: &'a Cluster, group: GroupId, what: &str) -> Result<&'a Versioned<Server>, Failure> {
+    let place = format!("servers/group_{group}");
+    cluster.groups.get(&group).and_then(Group::master).ok_or_else(|| {
+        Failure::new(FailureKind::Unsafe, what, place, "the group does not have exactly one master")
+            .next("codisctl group list")
+    })
+}
+
+/// What a server is, and how many slaves must confirm each write: those that do now.
+async fn look(
+    run: &Run<'_>,
+    server: &Versioned<Server>,
+    cluster: &Cluster,
+    what: &str,
+) -> Result<(ServerInfo, u32), Failure> {
+    let addr = &server.addr;
+    let next = format!("codisctl server info {addr}    then: codisctl migrate run");
+    let redis = |error: RedisError| Failure::redis(what, &error).next(&next);
+    let mut connection = Redis::connect(addr, &run.redis()).await.map_err(redis)?;
+    let info = connection.info().await.map_err(redis)?;
+    let refuse = |why: String| Err(Failure::new(FailureKind::Unsafe, what, addr, why).next(&next));
+    if info.role != LiveRole::Master {
+        return refuse("the store calls it a master, but it is a slave".into());
+    }
+    if info.loading {
+        return refuse("it is still loading its data".into());
+    }
+    if info.major() < OLDEST {
+        return refuse(format!(
+            "it is version {}, and keys can be handed over from {OLDEST} on",
+            info.version
+        ));
+    }
+    let slaves = info.slaves_online();
+    // A slave that has just been linked confirms only after another second.
+    if !connection.settle(slaves, run.options.wait_timeout * 3).await.map_err(redis)? {
+        return refuse(format!("its {slaves} slaves do not confirm writes"));
+    }
+    let listed = cluster.groups.get(&server.group).map_or(0, |group| group.slaves().count());
+    if (slaves as usize) < listed {
+        let text = "slaves are linked; what moves is not confirmed by the others";
+        run.events.note(format!("group {}: {slaves} of {listed} {text}", server.group));
+    }
+    if info.other_dbs > 0 {
+        run.events.note(format!("{addr} has keys in databases other than 0; they do not move"));
+    }
+    Ok((info, slaves))
+}
+
+/// The destination must have room for what will come, about `need` bytes: slots of a group hold about
+/// the same, and a key costs about the same on both sides.
+fn enough_memory(
+    destination: &ServerInfo,
+    need: u64,
+    from: &Server,
+    to: &Server,
+    what: &str,
+) -> Result<(), Failure> {
+    if destination.maxmemory == 0 || destination.used_memory + need <= destination.maxmemory {
+        return Ok(());
+    }
+    let mb = |bytes: u64| bytes / (1 << 20);
+    let why = format!(
+        "{} MB of {} MB are in use and about {} MB would come from {} (policy {})",
+        mb(destination.used_memory),
+        mb(destination.maxmemory),
+        mb(need),
+        from.addr,
+        destination.policy
+    );
+    Err(Failure::new(FailureKind::Unsafe, what, &to.addr, why)
+        .next(format!("CONFIG SET maxmemory on {}, or move fewer slots", to.addr)))
+}
+
+fn proxies_are_ours(cluster: &Cluster, what: &str) -> Result<(), Failure> {
+    match cluster.online_proxies().find(|proxy| proxy.kind() == ProxyKind::Go) {
+        None => Ok(()),
+        Some(proxy) => {
+            let why = "a Go proxy is online; it cannot fetch keys from a stock server";
+            Err(Failure::new(FailureKind::Unsafe, what, format!("proxy/{}", proxy.id), why)
+                .next(format!("codisctl proxy offline {}    then: codisctl migrate run", proxy.id)))
+        }
+    }
+}
+
+fn nobody_else_moves(cluster: &Cluster, what: &str) -> Result<(), Failure> {
+    let Some(dashboard) = cluster.dashboard.as_ref().filter(|dashboard| !dashboard.ephemeral) else {
+        return Ok(());
+    };
+    let why = format!(
+        "a Go dashboard is registered at {} (pid {}); it moves slots, too",
+        dashboard.addr, dashboard.pid
+    );
+    Err(Failure::new(FailureKind::Unsafe, what, "dashboard", why)
+        .next("stop it (it deletes its node), then: codisctl migrate run"))
+}
+
+fn fences_clean(cluster: &Cluster, what: &str) -> Result<(), Failure> {
+    let stale = cluster.stale_fences();
+    if stale.is_empty() {
+        return Ok(());
+    }
+    let why = "a proxy that is not online left a fence: it may still serve the old routes";
+    Err(Failure::new(FailureKind::Unsafe, what, format!("fence/{}", stale.join(", fence/")), why)
+        .next("codisctl proxy fence list    then, when that process is gone: codisctl proxy fence clear"))
+}
+
+/// Ends what an earlier mover left on a server.
+pub(crate) async fn bury(run: &Run<'_>, addr: &codis_core::Addr, what: &str) -> Result<(), Failure> {
+    let killed = kill_by_name(addr, &run.redis(), super::lease::NAME).await;
+    let killed = killed.map_err(|error| {
+        Failure::redis(what, &error)
+            .next(format!("codisctl server info {addr}    then: codisctl migrate run"))
+    })?;
+    if killed > 0 {
+        run.events.note(format!("{killed} connections of an earlier mover on {addr} were closed"));
+    }
+    Ok(())
+}

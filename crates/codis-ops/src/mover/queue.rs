@@ -1,0 +1,256 @@
+//! Which slots to move next: decided on a snapshot, from the states of tasks and slots alone.
+
+use std::collections::BTreeSet;
+
+use codis_core::{Cluster, GroupId, Move, Slot, SlotSet, SlotStatus, Versioned};
+
+/// A queued slot and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Item {
+    pub(crate) task: Versioned<Move>,
+    pub(crate) slot: Versioned<Slot>,
+}
+
+/// Slots that go the same way together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wave {
+    pub(crate) from: GroupId,
+    pub(crate) to: GroupId,
+    /// Number of the request they came with.
+    pub(crate) number: u64,
+    /// Online at `from`: nothing has happened to them.
+    pub(crate) fresh: Vec<Item>,
+    /// In `migrate` since an earlier run.
+    pub(crate) moving: Vec<Item>,
+}
+
+impl Item {
+    /// The number of its task.
+    pub(crate) fn number(&self) -> u64 {
+        self.task.task
+    }
+}
+
+impl Wave {
+    /// All its slots.
+    pub(crate) fn slots(&self) -> SlotSet {
+        self.items().map(|item| item.slot.id).collect()
+    }
+
+    /// The slots of which the destination must not have a key yet.
+    pub(crate) fn fresh_slots(&self) -> SlotSet {
+        self.fresh.iter().map(|item| item.slot.id).collect()
+    }
+
+    pub(crate) fn items(&self) -> impl Iterator<Item = &Item> {
+        self.fresh.iter().chain(&self.moving)
+    }
+
+    pub(crate) fn items_mut(&mut self) -> impl Iterator<Item = &mut Item> {
+        self.fresh.iter_mut().chain(&mut self.moving)
+    }
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Slots left in `pre_migrate` by a mover that is gone: back online at their owner, at once.
+    Unblock(Vec<Versioned<Slot>>),
+    /// Slots that are online where they should be: announce it and delete their tasks.
+    Finish(Vec<Item>),
+    /// A task that cannot be done, and why.
+    Hopeless(Item, String),
+    /// Slots to move.
+    Move(Wave),
+    /// Nothing, or only tasks that failed in this run.
+    Nothing,
+}
+
+/// Looks at the queue in its order; tasks in `failed` are left for the next run.
+pub(crate) fn next(cluster: &Cluster, failed: &BTreeSet<u64>, wave_slots: usize) -> Next {
+    let item =
+        |task: &Versioned<Move>| Some(Item { task: task.clone(), slot: cluster.slot(task.slot)?.clone() });
+    let mut items: Vec<Item> = cluster.moves.iter().filter_map(item).collect();
+    // Their requests wait, whatever becomes of their tasks.
+    let blocked: Vec<Versioned<Slot>> =
+        items.iter().map(|item| &item.slot).filter(|slot| is_blocked(slot)).cloned().collect();
+    if !blocked.is_empty() {
+        return Next::Unblock(blocked);
+    }
+    items.retain(|item| !failed.contains(&item.number()));
+    let done: Vec<Item> = items.iter().filter(|item| is_there(item)).cloned().collect();
+    if !done.is_empty() {
+        return Next::Finish(done);
+    }
+    if let Some((item, why)) = items.iter().find_map(|item| Some((item, hopeless(item)?))) {
+        return Next::Hopeless(item.clone(), why);
+    }
+    // Slots in `migrate` cost every request a look at the source, so they come first.
+    let Some(first) = items.iter().find(|item| is_moving(item)).or(items.first()) else {
+        return Next::Nothing;
+    };
+    let (from, to) = ends(first);
+    let mut wave = Wave { from, to, number: first.task.wave, fresh: Vec::new(), moving: Vec::new() };
+    for item in items.iter().filter(|item| ends(item) == (from, to)).take(wave_slots.max(1)) {
+        if is_moving(item) { wave.moving.push(item.clone()) } else { wave.fresh.push(item.clone()) }
+    }
+    Next::Move(wave)
+}
+
+/// In `pre_migrate` of a move whose keys are all still at the owner.
+fn is_blocked(slot: &Slot) -> bool {
+    slot.status == SlotStatus::PreMigrate && slot.moving().is_none()
+}
+
+fn is_there(item: &Item) -> bool {
+    item.slot.status == SlotStatus::Online && item.slot.group == Some(item.task.to)
+}
+
+fn is_moving(item: &Item) -> bool {
+    item.slot.status == SlotStatus::Migrate
+}
+
+/// From where to where, as the slot says: its task was written when it may have had another owner.
+fn ends(item: &Item) -> (GroupId, GroupId) {
+    match item.slot.moving() {
+        Some(ends) => ends,
+        None => (item.slot.group.unwrap_or(item.task.from), item.task.to),
+    }
+}
+
+fn hopeless(item: &Item) -> Option<String> {
+    let (slot, task) = (&item.slot, &item.task);
+    match slot.status {
+        SlotStatus::Online if slot.group.is_some() => None,
+        SlotStatus::Migrate => match slot.moving() {
+            Some((_, to)) if to == task.to && slot.group == Some(to) => None,
+            Some((from, to)) => {
+                Some(format!("the slot migrates from group {from} to {to}, not to {}", task.to))
+            }
+            None => Some("the slot is in migrate but does not say from where".to_owned()),
+        },
+        _ => Some(format!("the slot is {}", slot.status)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use codis_core::{Extra, MoveState, ProductName, SlotId};
+
+    use super::*;
+
+    const S: GroupId = GroupId(1);
+    const D: GroupId = GroupId(2);
+
+    fn slot(number: u16) -> Slot {
+        Slot::unassigned(SlotId::new(number).unwrap()).online_at(S)
+    }
+
+    fn cluster(slots: impl IntoIterator<Item = Slot>) -> Cluster {
+        let mut cluster = Cluster::empty("test".parse::<ProductName>().unwrap());
+        for (n, slot) in slots.into_iter().enumerate() {
+            let task = Move {
+                task: n as u64,
+                slot: slot.id,
+                from: S,
+                to: D,
+                state: MoveState::Pending,
+                wave: 7,
+                created: 0,
+                keys_total: None,
+                keys_moved: 0,
+                note: String::new(),
+                extra: Extra::default(),
+            };
+            cluster.slots[slot.id.index()] = Some(Versioned::new(slot, 3));
+            cluster.moves.push(Versioned::new(task, 0));
+        }
+        cluster
+    }
+
+    fn look(cluster: &Cluster) -> Next {
+        next(cluster, &BTreeSet::new(), 512)
+    }
+
+    #[test]
+    fn an_empty_queue_is_nothing_to_do() {
+        assert_eq!(look(&cluster([])), Next::Nothing);
+    }
+
+    #[test]
+    fn a_wave_takes_fresh_and_half_moved_slots_of_one_pair() {
+        let elsewhere = slot(3).online_at(GroupId(5));
+        let cluster = cluster([slot(1), slot(2).migrate(S, D), elsewhere, slot(4)]);
+        let Next::Move(wave) = look(&cluster) else { panic!("no wave") };
+        assert_eq!((wave.from, wave.to, wave.number), (S, D, 7));
+        assert_eq!(wave.slots().to_string(), "1-2,4");
+        assert_eq!(wave.fresh_slots().to_string(), "1,4");
+    }
+
+    #[test]
+    fn slots_in_migrate_come_before_fresh_ones_of_other_pairs() {
+        let cluster = cluster([slot(1).online_at(GroupId(5)), slot(2).migrate(S, D)]);
+        let Next::Move(wave) = look(&cluster) else { panic!("no wave") };
+        assert_eq!(wave.slots().to_string(), "2");
+    }
+
+    #[test]
+    fn a_wave_is_bounded() {
+        let cluster = cluster((0..600).map(slot));
+        let Next::Move(wave) = look(&cluster) else { panic!("no wave") };
+        assert_eq!(wave.fresh.len(), 512);
+        let Next::Move(wave) = next(&cluster, &BTreeSet::new(), 0) else { panic!("no wave") };
+        assert_eq!(wave.fresh.len(), 1);
+    }
+
+    #[test]
+    fn blocked_slots_are_freed_before_anything_else() {
+        let cluster = cluster([slot(1).migrate(S, D), slot(2).pre_migrate(), slot(3).online_at(D)]);
+        let Next::Unblock(slots) = look(&cluster) else { panic!("not unblocked") };
+        assert_eq!(slots.len(), 1);
+        assert_eq!((slots[0].id.get(), slots[0].version), (2, 3));
+        // Also when its task has failed.
+        assert!(matches!(next(&cluster, &BTreeSet::from([1]), 512), Next::Unblock(_)));
+    }
+
+    #[test]
+    fn the_pre_migrate_of_a_way_back_is_not_taken_for_a_fresh_one() {
+        // Its keys are on both sides; online at either would hide some.
+        let back = slot(1).migrate(S, D).pre_migrate();
+        let Next::Hopeless(item, why) = look(&cluster([back])) else { panic!("acted") };
+        assert_eq!((item.slot.id.get(), why.as_str()), (1, "the slot is pre_migrate"));
+    }
+
+    #[test]
+    fn slots_that_have_arrived_are_finished() {
+        let Next::Finish(items) = look(&cluster([slot(1), slot(2).online_at(D)])) else {
+            panic!("not finished")
+        };
+        assert_eq!(items.len(), 1);
+        assert_eq!(items[0].task.task, 1);
+    }
+
+    #[test]
+    fn what_cannot_be_done_says_why() {
+        let cases = [
+            (Slot::unassigned(SlotId::new(1).unwrap()), "the slot is offline"),
+            (slot(1).migrate(S, GroupId(9)), "the slot migrates from group 1 to 9, not to 2"),
+            (
+                Slot { from: None, to: None, ..slot(1).migrate(S, D) },
+                "the slot is in migrate but does not say from where",
+            ),
+        ];
+        for (slot, expected) in cases {
+            let Next::Hopeless(_, why) = look(&cluster([slot])) else { panic!("{expected}") };
+            assert_eq!(why, expected);
+        }
+    }
+
+    #[test]
+    fn tasks_that_failed_in_this_run_are_left_alone() {
+        let cluster = cluster([slot(1), slot(2)]);
+        let Next::Move(wave) = next(&cluster, &BTreeSet::from([0]), 512) else { panic!("no wave") };
+        assert_eq!(wave.slots().to_string(), "2");
+        assert_eq!(next(&cluster, &BTreeSet::from([0, 1]), 512), Next::Nothing);
+    }
+}

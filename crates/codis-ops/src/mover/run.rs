@@ -1,0 +1,271 @@
+//! One run: the lease, then wave after wave until the queue is empty.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use codis_core::{Addr, Cluster, Move, MoveState, SlotSet, Versioned};
+use codis_redis::{ConnectOptions, Lease, Route};
+use codis_store::{AuditRecord, StoreError};
+use futures::future::try_join_all;
+use rand::Rng as _;
+
+use super::{
+    RunOptions, RunReport,
+    lease::{Guard, Held},
+    preflight,
+    progress::Totals,
+    queue::{Item, Next, Wave, next},
+    switch, wave,
+};
+use crate::{
+    Context, Events, Failure, FailureKind,
+    context::{now_ms, who},
+};
+
+/// Failures of the store in a row before a run gives up.
+const STORE_ATTEMPTS: u32 = 5;
+/// Longest pause between them.
+const STORE_PAUSE: Duration = Duration::from_secs(2);
+
+/// What all parts of a run share.
+pub(crate) struct Run<'a> {
+    pub(crate) cx: &'a Context,
+    pub(crate) options: &'a RunOptions,
+    pub(crate) events: &'a Events,
+    held: Held,
+    totals: Mutex<Totals>,
+    /// Servers on which no connection of an earlier mover is left.
+    clean: Mutex<BTreeSet<Addr>>,
+}
+
+/// Moves all queued slots, those first that an earlier run left half-way. Ends when the queue is empty, or
+/// holds only tasks that failed in this run.
+///
+/// Safe to stop anywhere and to repeat: by `options.stop` at the next safe point, by dropping the future,
+/// by SIGKILL. Slots that are in `migrate` then stay there, every key reachable, until the next run.
+///
+/// # Errors
+/// The first wave that failed, when no other is left to do; its tasks carry the reason. `Unsafe` if another
+/// mover or a dashboard is at work. `Interrupted` after a stop. `Unreachable` if the store stays away.
+pub async fn run(cx: &Context, options: &RunOptions, events: &Events) -> Result<RunReport, Failure> {
+    let begun = Instant::now();
+    let cluster = cx.load().await?;
+    if cluster.moves.is_empty() {
+        return Ok(RunReport::default());
+    }
+    let held = Held::take(cx, events).await?;
+    let guard = match Guard::take(cx).await {
+        Ok(guard) => guard,
+        Err(failure) => {
+            held.release().await;
+            return Err(failure);
+        }
+    };
+    let run = Run { cx, options, events, held, totals: Mutex::default(), clean: Mutex::default() };
+    let outcome = Box::pin(run.waves()).await;
+    let report = run.totals().report(begun);
+    guard.release().await;
+    run.held.release().await;
+    outcome.map(|()| report)
+}
+
+impl Run<'_> {
+    /// Wave after wave. What fails is left for the next run, and the others are done first.
+    async fn waves(&self) -> Result<(), Failure> {
+        let mut failed = BTreeSet::new();
+        let mut first = None;
+        let mut outages = 0;
+        loop {
+            if self.options.stop.is_cancelled() {
+                return Err(self.interrupted("between two waves"));
+            }
+            let known = failed.len();
+            match Box::pin(self.once(&mut failed)).await {
+                Ok(true) => outages = 0,
+                Ok(false) => return first.map_or(Ok(()), Err),
+                // The store's state says how far it is, so whatever was interrupted is simply looked at again.
+                Err(failure) if is_outage(&failure) && outages < STORE_ATTEMPTS => {
+                    outages += 1;
+                    self.events.note(format!("{failure}; trying again"));
+                    self.pause(outages).await;
+                }
+                Err(failure) if failed.len() > known && failure.kind != FailureKind::Interrupted => {
+                    first.get_or_insert(failure);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// Does what is next in the queue. False if there is nothing.
+    async fn once(&self, failed: &mut BTreeSet<u64>) -> Result<bool, Failure> {
+        let cluster = self.cx.load().await?;
+        match next(&cluster, failed, self.options.wave_slots) {
+            Next::Nothing => return Ok(false),
+            Next::Unblock(slots) => {
+                let set: SlotSet = slots.iter().map(|slot| slot.id).collect();
+                self.events.note(format!("slots {set} were left in pre_migrate; they go back online first"));
+                switch::free(self, slots).await?;
+            }
+            Next::Finish(items) => {
+                let slots: SlotSet = items.iter().map(|item| item.slot.id).collect();
+                let numbers: Vec<u64> = items.iter().map(Item::number).collect();
+                let finished = async {
+                    switch::repeat(self, &slots).await?;
+                    self.finish(items.clone()).await
+                };
+                if let Err(failure) = finished.await {
+                    return self.give_up(items, numbers, failed, failure).await;
+                }
+            }
+            Next::Hopeless(item, why) => {
+                let what = format!("cannot carry out task {}", item.number());
+                let place = format!("slots/slot_{}", item.slot.id);
+                let failure = Failure::new(FailureKind::Unsafe, what, place, why)
+                    .next(format!("codisctl task delete {}", item.number()));
+                let number = item.number();
+                return self.give_up(vec![item], vec![number], failed, failure).await;
+            }
+            Next::Move(mut wave) => {
+                let numbers: Vec<u64> = wave.items().map(Item::number).collect();
+                let begun = Instant::now();
+                let outcome = Box::pin(wave::carry_out(self, &cluster, &mut wave)).await;
+                self.record(&wave, &numbers, &outcome, begun).await;
+                if let Err(failure) = outcome {
+                    let items = wave.items().cloned().collect();
+                    return self.give_up(items, numbers, failed, failure).await;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Notes in the tasks why they are not done, and leaves them for the next run.
+    async fn give_up(
+        &self,
+        mut items: Vec<Item>,
+        numbers: Vec<u64>,
+        failed: &mut BTreeSet<u64>,
+        failure: Failure,
+    ) -> Result<bool, Failure> {
+        if is_outage(&failure) {
+            return Err(failure);
+        }
+        let stopped = failure.kind == FailureKind::Interrupted;
+        for item in &mut items {
+            if !stopped {
+                item.task.value.state = MoveState::Error;
+            }
+            item.task.value.note = failure.to_string();
+        }
+        if let Err(second) = self.write_tasks(items.iter_mut().collect()).await {
+            tracing::warn!(failure = %second, "the reason could not be noted in the tasks");
+        }
+        failed.extend(numbers);
+        Err(failure)
+    }
+
+    /// Slots are online at their destination: their tasks go.
+    pub(crate) async fn finish(&self, items: Vec<Item>) -> Result<(), Failure> {
+        self.totals().slots(items.len());
+        let tasks: Vec<Versioned<Move>> = items.into_iter().map(|item| item.task).collect();
+        let deleted = self.cx.product.delete_moves(&tasks).await;
+        deleted.map_err(|error| Failure::store("cannot delete finished tasks", &error))
+    }
+
+    /// Writes tasks and takes over their new versions. Each for itself: they only inform.
+    pub(crate) async fn write_tasks(&self, items: Vec<&mut Item>) -> Result<(), Failure> {
+        let writes = items.into_iter().map(|item| async move {
+            item.task.version = self.cx.product.put_move(&item.task).await?;
+            Ok(())
+        });
+        let written = try_join_all(writes).await;
+        written
+            .map(drop)
+            .map_err(|error: StoreError| Failure::store("cannot note progress in the tasks", &error))
+    }
+
+    /// Both masters as the store has them now, if both still answer as masters.
+    pub(crate) async fn masters_now(&self, wave: &Wave, what: &str) -> Result<Option<Route>, Failure> {
+        let cluster: Cluster = self.cx.load().await?;
+        self.lock_clean().clear();
+        Ok(preflight::connect(self, &cluster, wave, what).await.ok())
+    }
+
+    /// Ends the connections of earlier movers on these servers, once per run.
+    pub(crate) async fn bury_predecessors(&self, addrs: &[&Addr], what: &str) -> Result<(), Failure> {
+        for addr in addrs {
+            if !self.lock_clean().contains(*addr) {
+                preflight::bury(self, addr, what).await?;
+                self.lock_clean().insert((*addr).clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// How to connect to servers: under this mover's name.
+    pub(crate) fn redis(&self) -> ConnectOptions {
+        self.cx.redis.named(self.held.name())
+    }
+
+    pub(crate) fn lease(&self) -> &dyn Lease {
+        &self.held
+    }
+
+    pub(crate) fn totals(&self) -> MutexGuard<'_, Totals> {
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The end after a stop; `when` says in which state things are.
+    pub(crate) fn interrupted(&self, when: &str) -> Failure {
+        Failure::new(FailureKind::Interrupted, "stopped moving slots", "moves", format!("as asked, {when}"))
+            .next("codisctl migrate run    goes on where it stopped")
+    }
+
+    fn lock_clean(&self) -> MutexGuard<'_, BTreeSet<Addr>> {
+        self.clean.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn pause(&self, failures: u32) {
+        let full = (Duration::from_millis(100) * 2u32.saturating_pow(failures)).min(STORE_PAUSE);
+        let pause = full.mul_f64(rand::rng().random_range(0.5..=1.0));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.options.stop.cancelled() => {}
+        }
+    }
+
+    /// Who moved what. A record that cannot be written does not undo the move.
+    async fn record(&self, wave: &Wave, tasks: &[u64], outcome: &Result<(), Failure>, begun: Instant) {
+        let record = AuditRecord {
+            ts_ms: now_ms(),
+            who: who(),
+            consent: self.options.consent.as_str().to_owned(),
+            argv: self.cx.argv().to_owned(),
+            plan: format!(
+                "move {} slots from group {} to {}, tasks {tasks:?}",
+                tasks.len(),
+                wave.from,
+                wave.to
+            ),
+            outcome: match outcome {
+                Ok(()) => "done".to_owned(),
+                Err(failure) => format!("failed ({}): {failure}", failure.kind.exit_status()),
+            },
+            took_ms: begun.elapsed().as_millis() as u64,
+            pid: std::process::id(),
+        };
+        if let Err(error) = self.cx.product.audit_append(&record).await {
+            tracing::warn!(%error, "the audit record could not be written");
+        }
+    }
+}
+
+/// A store call failed (only those name a whole path): it was away, or somebody changed what we had read.
+/// Looking again may be all it takes.
+fn is_outage(failure: &Failure) -> bool {
+    failure.place.starts_with('/')
+}

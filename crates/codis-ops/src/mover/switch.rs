@@ -1,0 +1,165 @@
+//! The three changes of state that proxies must follow, each under `LOCK`.
+
+use codis_core::{ActionKind, GroupId, Slot, SlotSet, SlotStatus, Versioned};
+
+use super::{
+    progress::Progress,
+    queue::{Item, Wave},
+    run::Run,
+};
+use crate::{
+    Event, Failure, WavePhase,
+    announce::{Announced, Confirm, announce, silence},
+    apply::take_lock,
+};
+
+/// From online at the source to `migrate`, or back to where it was.
+///
+/// 1. `pre_migrate` is written and announced: each proxy holds the requests back, lets those that run
+///    finish, and acknowledges. If one does not in time, the slots go back to `online`, which needs no
+///    confirmation: the proxies that have acknowledged would otherwise stay blocked.
+/// 2. `migrate` is written and announced. From here on there is no way back to `online` at the source.
+///
+/// Stopped after 1, the next run puts the slots back online; after 2 it goes on from there.
+pub(crate) async fn enter(run: &Run<'_>, wave: &mut Wave, progress: &mut Progress) -> Result<(), Failure> {
+    let (from, to) = (wave.from, wave.to);
+    let lock = take_lock(run.cx, &format!("move slots {} from group {from} to {to}", wave.slots())).await?;
+    let entered = entered(run, wave, progress).await;
+    let released = lock.release().await;
+    entered?;
+    released.map_err(|error| Failure::store("cannot release the lock", &error))
+}
+
+async fn entered(run: &Run<'_>, wave: &mut Wave, progress: &mut Progress) -> Result<(), Failure> {
+    let (from, to) = (wave.from, wave.to);
+    if !wave.fresh.is_empty() {
+        run.events.emit(Event::Wave(progress.phase(WavePhase::PreMigrate)));
+        let slots = wave.fresh_slots();
+        // A Go tool may have left `from` and `to` behind, which would make it look like a way back.
+        let blocked = |slot: &Slot| Slot { from: None, to: None, ..slot.pre_migrate() };
+        write(run, &mut wave.fresh, blocked, "pre_migrate").await?;
+        let told = tell(run, &slots, SlotStatus::PreMigrate, Confirm::Needed, progress).await;
+        if let Err(failure) = told.and_then(|told| by_all(run, &told, &slots, SlotStatus::PreMigrate)) {
+            return Err(unblock(run, &mut wave.fresh, from, failure).await);
+        }
+        write(run, &mut wave.fresh, |slot| slot.migrate(from, to), "migrate").await?;
+        wave.moving.append(&mut wave.fresh);
+    }
+    run.events.emit(Event::Wave(progress.phase(WavePhase::Migrate)));
+    // All proxies that knew the slots as online have acknowledged pre_migrate; one that has died since, or has
+    // come since, never sent or sends a request to the source. So neither its fence nor its silence matters.
+    let slots = wave.slots();
+    let told = tell(run, &slots, SlotStatus::Migrate, Confirm::DespiteFences, progress).await?;
+    by_those_alive(run, &told, &slots, SlotStatus::Migrate)
+}
+
+/// From `migrate` to online at the destination. Stopped in between, the next run announces it again.
+pub(crate) async fn leave(run: &Run<'_>, wave: &mut Wave, progress: &mut Progress) -> Result<(), Failure> {
+    let (slots, to) = (wave.slots(), wave.to);
+    run.events.emit(Event::Wave(progress.phase(WavePhase::Online)));
+    let lock = take_lock(run.cx, &format!("put slots {slots} online at group {to}")).await?;
+    let left = async {
+        write(run, &mut wave.moving, |slot| slot.online_at(to), "online").await?;
+        let told = tell(run, &slots, SlotStatus::Online, Confirm::Needed, progress).await?;
+        by_all(run, &told, &slots, SlotStatus::Online)
+    };
+    let left = left.await;
+    let released = lock.release().await;
+    left?;
+    released.map_err(|error| Failure::store("cannot release the lock", &error))
+}
+
+/// Announces slots that are online already: a run ended before all proxies had acknowledged it.
+pub(crate) async fn repeat(run: &Run<'_>, slots: &SlotSet) -> Result<(), Failure> {
+    let kind = ActionKind::Wave { slots: slots.clone(), status: SlotStatus::Online };
+    let told = announce(run.cx, &kind, Confirm::Needed, run.options.ack_patience, run.events).await?;
+    by_all(run, &told, slots, SlotStatus::Online)
+}
+
+/// Slots back from `pre_migrate` to online at their owner. No key has moved, so nobody needs to confirm it, and it
+/// is sent whatever fences stand.
+pub(crate) async fn free(run: &Run<'_>, slots: Vec<Versioned<Slot>>) -> Result<(), Failure> {
+    let set: SlotSet = slots.iter().map(|slot| slot.id).collect();
+    let what = format!("cannot put slots {set} back online");
+    let online = |slot: Versioned<Slot>| {
+        let owner = slot.group;
+        let value = Slot { group: owner, status: SlotStatus::Online, from: None, to: None, ..slot.value };
+        Versioned::new(value, slot.version)
+    };
+    let online: Vec<Versioned<Slot>> = slots.into_iter().map(online).collect();
+    run.cx.product.put_slots(&online).await.map_err(|error| Failure::store(&what, &error))?;
+    let kind = ActionKind::Wave { slots: set, status: SlotStatus::Online };
+    announce(run.cx, &kind, Confirm::Unneeded, run.options.ack_patience, run.events).await.map(drop)
+}
+
+/// The way back when `pre_migrate` was not acknowledged. Returns the failure to report.
+async fn unblock(run: &Run<'_>, items: &mut [Item], from: GroupId, failure: Failure) -> Failure {
+    let slots = items.iter().map(|item| item.slot.clone()).collect();
+    match free(run, slots).await {
+        Ok(()) => {
+            Failure { why: format!("{}; the slots are online at group {from} again", failure.why), ..failure }
+        }
+        Err(second) => Failure {
+            why: format!("{}; and then: {second}; requests for these slots wait", failure.why),
+            next: "codisctl migrate run    puts the slots back online first".to_owned(),
+            ..failure
+        },
+    }
+}
+
+/// Writes the slots, all together or none, against the versions they were read at.
+async fn write(
+    run: &Run<'_>,
+    items: &mut [Item],
+    change: impl Fn(&Slot) -> Slot,
+    state: &str,
+) -> Result<(), Failure> {
+    let changed: Vec<Versioned<Slot>> =
+        items.iter().map(|item| Versioned::new(change(&item.slot), item.slot.version)).collect();
+    let set: SlotSet = changed.iter().map(|slot| slot.id).collect();
+    let written = run.cx.product.put_slots(&changed).await;
+    written.map_err(|error| Failure::store(format!("cannot set slots {set} to {state}"), &error))?;
+    for (item, slot) in items.iter_mut().zip(changed) {
+        item.slot = Versioned::new(slot.value, slot.version + 1);
+    }
+    Ok(())
+}
+
+async fn tell(
+    run: &Run<'_>,
+    slots: &SlotSet,
+    status: SlotStatus,
+    confirm: Confirm,
+    progress: &mut Progress,
+) -> Result<Announced, Failure> {
+    let kind = ActionKind::Wave { slots: slots.clone(), status };
+    let told = announce(run.cx, &kind, confirm, run.options.ack_patience, run.events).await?;
+    let missing = told.silent.len() + told.gone.len();
+    run.events.emit(Event::Wave(progress.acks(told.receivers.len() - missing, told.receivers.len())));
+    Ok(told)
+}
+
+/// Every receiver has acknowledged; one that has vanished meanwhile has not.
+fn by_all(run: &Run<'_>, told: &Announced, slots: &SlotSet, status: SlotStatus) -> Result<(), Failure> {
+    if told.silent.is_empty() && told.gone.is_empty() {
+        Ok(())
+    } else {
+        Err(refused(run, told, slots, status))
+    }
+}
+
+/// Every receiver that is still there has acknowledged.
+fn by_those_alive(
+    run: &Run<'_>,
+    told: &Announced,
+    slots: &SlotSet,
+    status: SlotStatus,
+) -> Result<(), Failure> {
+    if told.silent.is_empty() { Ok(()) } else { Err(refused(run, told, slots, status)) }
+}
+
+fn refused(run: &Run<'_>, told: &Announced, slots: &SlotSet, status: SlotStatus) -> Failure {
+    let kind = ActionKind::Wave { slots: slots.clone(), status };
+    silence(told, &kind, run.options.ack_patience)
+        .next("codisctl proxy list    then stop or restart that proxy, and: codisctl migrate run")
+}

@@ -1,0 +1,255 @@
+//! One wave, from pre-flight to its end.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use codis_core::{Cluster, MoveState, SlotSet};
+use codis_redis::{
+    BulkError, BulkOptions, BulkProgress, Redis, RedisError, Route, SlotKeys, bulk_move, sample_slots,
+    scan_slots,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Verify, preflight, progress::Progress, queue::Wave, run::Run, switch};
+use crate::{Event, Failure, FailureKind, WavePhase};
+
+/// How often a wave's tasks are told how far it is.
+const NOTE_EVERY: Duration = Duration::from_millis(500);
+/// Places looked at by a sample.
+const SAMPLE: usize = 64;
+/// How often leftovers are moved before something must be wrong.
+const ROUNDS: u32 = 3;
+/// How many changes of a master a wave goes along with.
+const FAILOVERS: u32 = 3;
+
+/// Carries a wave out. Safe to stop anywhere: see the table in the module's head.
+///
+/// # Errors
+/// What went wrong, in which state the slots are and what to do. The tasks are still there.
+pub(crate) async fn carry_out(run: &Run<'_>, cluster: &Cluster, wave: &mut Wave) -> Result<(), Failure> {
+    let mut progress = Progress::new(wave);
+    run.events.emit(Event::Wave(progress.phase(WavePhase::PreFlight)));
+    let outcome = steps(run, cluster, wave, &mut progress).await;
+    match &outcome {
+        Ok(()) => run.events.emit(Event::Wave(progress.phase(WavePhase::Done))),
+        Err(failure) => run.events.emit(Event::Wave(progress.failed(failure.to_string()))),
+    }
+    outcome
+}
+
+async fn steps(
+    run: &Run<'_>,
+    cluster: &Cluster,
+    wave: &mut Wave,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let ready = preflight::check(run, cluster, wave).await?;
+    if run.options.stop.is_cancelled() {
+        return Err(run.interrupted("before anything was changed"));
+    }
+    let taken_over = !wave.moving.is_empty();
+    begin_tasks(run, wave, &ready.by_slot, progress).await?;
+    switch::enter(run, wave, progress).await?;
+    move_keys(run, wave, ready.route, taken_over, progress).await?;
+    switch::leave(run, wave, progress).await?;
+    run.finish(wave.moving.drain(..).collect()).await?;
+    run.totals().wave();
+    Ok(())
+}
+
+/// Notes in the tasks that they are being worked on, and how many keys there are to move.
+async fn begin_tasks(
+    run: &Run<'_>,
+    wave: &mut Wave,
+    by_slot: &[u64],
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    for item in wave.items_mut() {
+        let left = by_slot.get(item.slot.id.index()).copied().unwrap_or_default();
+        let task = &mut item.task.value;
+        task.state = MoveState::Migrating;
+        task.keys_total = Some(task.keys_moved + left);
+        task.note.clear();
+    }
+    let left = wave.items().map(|item| by_slot.get(item.slot.id.index()).copied().unwrap_or_default());
+    progress.total(left.sum());
+    run.write_tasks(wave.items_mut().collect()).await
+}
+
+/// Moves all keys of the wave, however long it takes and whoever becomes master meanwhile, and makes sure
+/// that none is left on the source or its slaves.
+async fn move_keys(
+    run: &Run<'_>,
+    wave: &mut Wave,
+    mut route: Route,
+    taken_over: bool,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let slots = wave.slots();
+    let what = format!("cannot move the keys of slots {slots} from {} to {}", route.from.addr, route.to.addr);
+    let mut thorough = taken_over || run.options.verify == Verify::Full;
+    let (mut rounds, mut failovers) = (0, 0);
+    loop {
+        match move_once(run, wave, &route, progress).await {
+            Ok(retries) => thorough |= retries > 0,
+            Err(error) => {
+                // Perhaps because one of them is not the master any more.
+                match run.masters_now(wave, &what).await? {
+                    Some(new) if new.from.addr != route.from.addr || new.to.addr != route.to.addr => {
+                        failovers += 1;
+                        if failovers > FAILOVERS {
+                            return Err(stuck(&what, &route, error));
+                        }
+                        route = new;
+                        thorough = true;
+                    }
+                    _ => return Err(stuck(&what, &route, error)),
+                }
+                continue;
+            }
+        }
+        if run.options.stop.is_cancelled() {
+            return Err(run.interrupted("the slots are in migrate and every key is reachable"));
+        }
+        run.events.emit(Event::Wave(progress.phase(WavePhase::Verify)));
+        let left = left_behind(&route, &slots, thorough).await.map_err(|error| unverified(&what, &error))?;
+        if left.count == 0 {
+            return settle(run, &route, &what).await;
+        }
+        rounds += 1;
+        if rounds == ROUNDS {
+            let why = format!(
+                "{} keys are still there after {rounds} rounds, e.g. {:?}: something writes past the proxies",
+                left.count,
+                left.some.first().map(|key| String::from_utf8_lossy(key)).unwrap_or_default()
+            );
+            return Err(Failure::new(FailureKind::Failed, what, &route.from.addr, why)
+                .next(format!("CLIENT LIST on {}    then: codisctl migrate run", route.from.addr)));
+        }
+        thorough = true;
+        run.events.emit(Event::Wave(progress.phase(WavePhase::Migrate)));
+    }
+}
+
+/// One scan and all hand-overs. Returns how often something had to be tried again.
+async fn move_once(
+    run: &Run<'_>,
+    wave: &mut Wave,
+    route: &Route,
+    progress: &mut Progress,
+) -> Result<u64, BulkError> {
+    let options = BulkOptions {
+        max_stall: run.options.max_stall,
+        workers: run.options.workers,
+        rate: run.options.rate,
+        attempts: run.options.attempts,
+    };
+    let slots = wave.slots();
+    let before: Vec<u64> = wave.items().map(|item| item.task.keys_moved).collect();
+    let latest = Mutex::new(BulkProgress::default());
+    let done = CancellationToken::new();
+    let shown = Mutex::new(progress);
+    let on_progress = |bulk: &BulkProgress| {
+        let event = shown.lock().unwrap_or_else(PoisonError::into_inner).moved(bulk);
+        run.events.emit(Event::Wave(event));
+        latest.lock().unwrap_or_else(PoisonError::into_inner).clone_from(bulk);
+    };
+    let moving = async {
+        let moved = bulk_move(route, &slots, &options, run.lease(), &run.options.stop, &on_progress).await;
+        done.cancel();
+        moved
+    };
+    let ((), moved) = tokio::join!(note_progress(run, wave, &before, &latest, &done), moving);
+    shown.into_inner().unwrap_or_else(PoisonError::into_inner).keep();
+    let moved = moved?;
+    run.totals().bulk(&moved);
+    Ok(moved.progress.retries)
+}
+
+/// Writes into the tasks how many of their keys have moved: once in a while, and at the end.
+async fn note_progress(
+    run: &Run<'_>,
+    wave: &mut Wave,
+    before: &[u64],
+    latest: &Mutex<BulkProgress>,
+    done: &CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(NOTE_EVERY) => {}
+            () = done.cancelled() => {}
+        }
+        let last = done.is_cancelled();
+        let by_slot = latest.lock().unwrap_or_else(PoisonError::into_inner).by_slot.clone();
+        let mut changed = Vec::new();
+        for (item, before) in wave.items_mut().zip(before) {
+            let moved = before + by_slot.get(item.slot.id.index()).copied().unwrap_or_default();
+            if item.task.keys_moved != moved {
+                item.task.value.keys_moved = moved;
+                changed.push(item);
+            }
+        }
+        // The keys move all the same; the next note makes up for this one.
+        if let Err(failure) = run.write_tasks(changed).await {
+            tracing::warn!(%failure, "progress could not be noted");
+        }
+        if last {
+            return;
+        }
+    }
+}
+
+async fn left_behind(route: &Route, slots: &SlotSet, thorough: bool) -> Result<SlotKeys, RedisError> {
+    match thorough {
+        true => scan_slots(&route.from.addr, &route.connect, slots).await,
+        false => sample_slots(&route.from.addr, &route.connect, slots, SAMPLE).await,
+    }
+}
+
+/// The source's slaves must have heard of every key that left: one that has not could be promoted and
+/// bring the key back.
+async fn settle(run: &Run<'_>, route: &Route, what: &str) -> Result<(), Failure> {
+    let from = &route.from;
+    let redis = |error: RedisError| Failure::redis(what, &error).next("codisctl migrate run");
+    let begun = Instant::now();
+    let patience = run.options.wait_timeout * 3;
+    let mut server = Redis::connect(&from.addr, &route.connect).await.map_err(redis)?;
+    if server.settle(from.slaves, patience).await.map_err(redis)? {
+        return Ok(());
+    }
+    let why = format!(
+        "its {} slaves have not confirmed for {} ms that the keys are gone; the slots stay in migrate",
+        from.slaves,
+        begun.elapsed().as_millis()
+    );
+    Err(Failure::new(FailureKind::Unreachable, what, &from.addr, why)
+        .next(format!("codisctl server info {}    then: codisctl migrate run", from.addr)))
+}
+
+fn stuck(what: &str, route: &Route, error: BulkError) -> Failure {
+    let stays =
+        "the slots stay in migrate; keys that have not moved are reachable as long as both servers are";
+    match error {
+        BulkError::Server { attempts, source } => {
+            let failure = Failure::redis(what, &source);
+            let why = format!("{}, {attempts} times in a row; {stays}", failure.why);
+            let next =
+                format!("codisctl server info {}    and when it is well: codisctl migrate run", source.addr);
+            Failure { why, ..failure }.next(next)
+        }
+        BulkError::LeaseLost(why) => {
+            Failure::new(FailureKind::Unsafe, what, "mover", format!("{why}; {stays}"))
+                .next("codisctl status")
+        }
+        other => Failure::new(FailureKind::Failed, what, &route.to.addr, format!("{other}; {stays}"))
+            .next(format!("codisctl server info {}    then: codisctl migrate run", route.to.addr)),
+    }
+}
+
+fn unverified(what: &str, error: &RedisError) -> Failure {
+    let failure = Failure::redis(what, error);
+    let why = format!("{}; the slots stay in migrate until the source has been searched", failure.why);
+    Failure { why, ..failure }.next("codisctl migrate run")
+}
