@@ -1,1 +1,175 @@
-//! Stories that cross programs.
+//! Stories that cross programs: real servers, real proxies, and `codisctl` as people call it.
+//!
+//! The stories are in `tests/`. Here is what they share: a [`Product`] of its own for each story, put
+//! together with the same commands that an operator types.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use codis_testkit::{Process, ProxyProcess, RedisBuilder, RedisServer, Sandbox, ZooKeeper, bin};
+
+/// Name of the product in every story.
+pub const PRODUCT: &str = "story";
+/// How long one codisctl command may take in a story; the moves are small.
+const COMMAND: Duration = Duration::from_secs(90);
+
+/// Where a product keeps its state.
+#[derive(Debug)]
+pub enum Store {
+    /// One SQLite file, shared by all programs.
+    Local(Sandbox),
+    /// A ZooKeeper of the story's own.
+    Zk(ZooKeeper),
+}
+
+impl Store {
+    /// A local store that does not exist yet.
+    ///
+    /// # Panics
+    /// When there is no place for it.
+    #[must_use]
+    pub fn local() -> Self {
+        match Sandbox::create("store") {
+            Ok(sandbox) => Self::Local(sandbox),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// An empty ZooKeeper.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn zk() -> Self {
+        Self::Zk(ZooKeeper::start())
+    }
+
+    /// As `--store` takes it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match self {
+            Self::Local(sandbox) => format!("local:{}", sandbox.path().join("codis.db").display()),
+            Self::Zk(zookeeper) => zookeeper.url(),
+        }
+    }
+}
+
+/// One group of servers; its number is its place in [`Product::groups`], counted from 1.
+#[derive(Debug)]
+pub struct Servers {
+    /// The master.
+    pub master: RedisServer,
+    /// Its slaves.
+    pub slaves: Vec<RedisServer>,
+}
+
+impl Servers {
+    /// A master with these settings, and slaves that follow it.
+    #[must_use]
+    pub fn start(settings: RedisBuilder, slaves: usize) -> Self {
+        let master = settings.start();
+        let slaves = (0..slaves).map(|_| RedisServer::builder().slave_of(&master).start()).collect();
+        Self { master, slaves }
+    }
+}
+
+/// A product that is online. Everything ends with it.
+#[derive(Debug)]
+pub struct Product {
+    /// The proxies, `px-1` and on. First, because they end first.
+    pub proxies: Vec<ProxyProcess>,
+    /// The groups, 1 and on.
+    pub groups: Vec<Servers>,
+    /// The store.
+    pub store: Store,
+    codisctl: PathBuf,
+    home: Sandbox,
+}
+
+impl Product {
+    /// Puts a product together: all slots are online at group 1, all proxies are online.
+    ///
+    /// # Panics
+    /// When a command fails; with what it said.
+    #[must_use]
+    pub fn start(store: Store, groups: Vec<Servers>, proxies: usize) -> Self {
+        let home = match Sandbox::create("home") {
+            Ok(home) => home,
+            Err(error) => panic!("{error}"),
+        };
+        let mut this = Self { proxies: Vec::new(), groups, store, codisctl: bin("codisctl"), home };
+        this.ctl_ok(&["product", "init", PRODUCT]);
+        for (n, group) in (1..).zip(&this.groups) {
+            let (number, master) = (n.to_string(), group.master.addr());
+            let mut args = vec!["group", "add", &number, "--master", &master];
+            let slaves: Vec<String> = group.slaves.iter().map(RedisServer::addr).collect();
+            args.extend(slaves.iter().flat_map(|slave| ["--slave", slave.as_str()]));
+            this.ctl_ok(&args);
+        }
+        this.ctl_ok(&["slot", "assign", "0-1023", "1"]);
+        for n in 1..=proxies {
+            let id = format!("px-{n}");
+            this.proxies.push(ProxyProcess::following(&this.store.url(), PRODUCT, &id).start());
+            this.ctl_ok(&["proxy", "online", &id]);
+        }
+        for proxy in &this.proxies {
+            // Also waits: a proxy parks nothing before it has its routes, and says so.
+            codis_testkit::eventually(Duration::from_secs(20), || {
+                proxy.client().call(&["EXISTS", "any"]).is_ok_and(|reply| !reply.is_error())
+            });
+        }
+        this
+    }
+
+    /// Runs codisctl to its end.
+    ///
+    /// # Panics
+    /// When it cannot be run, or does not end in a minute and a half.
+    #[must_use]
+    pub fn ctl(&self, args: &[&str]) -> Output {
+        let begun = Instant::now();
+        let output = match self.command(args).output() {
+            Ok(output) => output,
+            Err(error) => panic!("cannot run codisctl {}: {error}", args.join(" ")),
+        };
+        assert!(begun.elapsed() < COMMAND, "codisctl {} took {:?}", args.join(" "), begun.elapsed());
+        output
+    }
+
+    /// Runs codisctl, which must succeed, and returns what it printed.
+    ///
+    /// # Panics
+    /// When it fails; with what it said.
+    pub fn ctl_ok(&self, args: &[&str]) -> String {
+        let output = self.ctl(args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "codisctl {}: {}\n{said}", args.join(" "), output.status);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Starts codisctl and returns at once; it is killed with the value.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn ctl_start(&self, args: &[&str]) -> Process {
+        let args = self.arguments(args);
+        match Process::start("codisctl", &self.codisctl, args, &[], &self.home) {
+            Ok(process) => process,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = codis_testkit::command("codisctl");
+        command.args(self.arguments(args)).current_dir(self.home.path());
+        command
+    }
+
+    fn arguments(&self, args: &[&str]) -> Vec<String> {
+        let url = self.store.url();
+        let fixed = ["--store", &url, "--product", PRODUCT, "--yes", "--timeout", "10s"];
+        args.iter().chain(&fixed).map(|arg| (*arg).to_owned()).collect()
+    }
+}

@@ -174,12 +174,12 @@ impl Playground {
         let slaves = options.slaves;
         let proxies = Vec::new();
         let mut this = Self { cx, summary, proxies, servers, launcher, ports, slaves, directory };
-        this.change(plan::init, events).await?;
+        this.change(plan::init).await?;
         events.note(format!("starting {} groups", options.groups));
-        this.add_groups(options.groups, events).await?;
-        this.assign_all(events).await?;
+        this.add_groups(options.groups).await?;
+        this.assign_all().await?;
         events.note(format!("starting {} proxies", options.proxies));
-        this.add_proxies(options.proxies, options.workers, events).await?;
+        this.add_proxies(options.proxies, options.workers).await?;
         this.summary.took = begun.elapsed();
         Ok(this)
     }
@@ -219,7 +219,7 @@ impl Playground {
     }
 
     /// Starts the servers of `count` further groups, numbered on, and adds them to the product.
-    async fn add_groups(&mut self, count: u32, events: &Events) -> Result<(), Failure> {
+    async fn add_groups(&mut self, count: u32) -> Result<(), Failure> {
         let first = self.summary.groups.len() as u32 + 1;
         let mut groups = Vec::new();
         for id in first..first + count {
@@ -232,7 +232,7 @@ impl Playground {
         for group in groups {
             let add =
                 |cluster: &Cluster| plan::add_group(cluster, group.id, Some(&group.master), &group.slaves);
-            self.change(add, events).await?;
+            self.change(add).await?;
             self.summary.groups.push(group);
         }
         Ok(())
@@ -249,17 +249,17 @@ impl Playground {
     }
 
     /// Gives each group its even share of the slots, in contiguous ranges.
-    async fn assign_all(&self, events: &Events) -> Result<(), Failure> {
+    async fn assign_all(&self) -> Result<(), Failure> {
         let groups = &self.summary.groups;
         for (n, group) in groups.iter().enumerate() {
             let owner = |slot: &SlotId| slot.index() * groups.len() / usize::from(SLOT_COUNT) == n;
             let slots: SlotSet = SlotId::all().filter(owner).collect();
-            self.change(|cluster| plan::assign(cluster, &slots, group.id), events).await?;
+            self.change(|cluster| plan::assign(cluster, &slots, group.id)).await?;
         }
         Ok(())
     }
 
-    async fn add_proxies(&mut self, count: u32, workers: u32, events: &Events) -> Result<(), Failure> {
+    async fn add_proxies(&mut self, count: u32, workers: u32) -> Result<(), Failure> {
         let mut proxies = Vec::new();
         for n in 1..=count {
             let id = format!("px-{n}").parse().map_err(|error| internal("a proxy's id", error))?;
@@ -268,7 +268,7 @@ impl Playground {
         let started = proxies.iter().map(|proxy| self.start_proxy(proxy, workers));
         self.proxies.extend(try_join_all(started).await?);
         for proxy in &proxies {
-            self.change(|cluster| plan::online(cluster, &proxy.id), events).await?;
+            self.change(|cluster| plan::online(cluster, &proxy.id)).await?;
         }
         for (proxy, running) in proxies.iter().zip(&mut self.proxies) {
             running.ready(PROXY_PATIENCE, || async { answers_every_slot(&proxy.addr).await.is_ok() }).await?;
@@ -293,15 +293,11 @@ impl Playground {
     async fn change(
         &self,
         planner: impl FnOnce(&Cluster) -> Result<Plan, plan::Refusal>,
-        events: &Events,
     ) -> Result<(), Failure> {
         let plan = planner(&self.cx.load().await?)?;
-        // The stream of steps is for people who have asked for this very plan.
+        // Steps are told to people who have asked for this very plan.
         let quiet = Events::none();
         Box::pin(apply(&self.cx, &plan, Permit::new(&plan, Consent::Policy), &quiet)).await?;
-        for note in &plan.notes {
-            events.note(note);
-        }
         Ok(())
     }
 }

@@ -26,7 +26,7 @@ pub(super) async fn tell(
 ) -> Result<(), Failure> {
     let proxies: Vec<Addr> = playground.summary().proxies.iter().map(|proxy| proxy.addr.clone()).collect();
     load(options, &proxies, guide).await?;
-    let target = add_group(playground, guide, events).await?;
+    let target = add_group(playground, guide).await?;
     let before = playground.context().load().await?;
     let slots = half_of(&before, SOURCE);
     guide.show(Scene::Map { when: "before", cluster: Box::new(before) });
@@ -81,13 +81,9 @@ async fn read_back(
     Ok(Err(format!("{missing} missing, {wrong} with another value: {named}")))
 }
 
-async fn add_group(
-    playground: &mut Playground,
-    guide: &mut Guide<'_>,
-    events: &Events,
-) -> Result<GroupId, Failure> {
+async fn add_group(playground: &mut Playground, guide: &mut Guide<'_>) -> Result<GroupId, Failure> {
     guide.begin(format!("group {} added", playground.summary().groups.len() + 1));
-    playground.add_groups(1, events).await?;
+    playground.add_groups(1).await?;
     let Some(group) = playground.summary().groups.last() else {
         return Err(Failure::new(FailureKind::Failed, "cannot add a group", "the playground", "it has none"));
     };
@@ -95,10 +91,11 @@ async fn add_group(
     Ok(group.id)
 }
 
-/// Every other slot of the group, so that the map shows it.
+/// The first half of the slots that a group serves.
 fn half_of(cluster: &Cluster, group: GroupId) -> SlotSet {
     let online = cluster.known_slots().filter(|s| s.status == SlotStatus::Online && s.group == Some(group));
-    online.map(|slot| slot.id).step_by(2).collect()
+    let all: Vec<_> = online.map(|slot| slot.id).collect();
+    all[..all.len() / 2].iter().copied().collect()
 }
 
 /// Queues the move as `migrate start` does, and carries it out as `migrate run` does.
@@ -109,7 +106,7 @@ async fn move_slots(
     events: &Events,
 ) -> Result<mover::RunReport, Failure> {
     let now = crate::context::now_ms();
-    playground.change(|cluster| plan::migrate(cluster, slots, target, now), events).await?;
+    playground.change(|cluster| plan::migrate(cluster, slots, target, now)).await?;
     Box::pin(mover::run(playground.context(), &mover::RunOptions::default(), events)).await
 }
 

@@ -1,0 +1,5 @@
+//! All end-to-end stories: one program, so that what they share is built once.
+
+mod kills;
+mod moves;
+mod support;
