@@ -6,7 +6,7 @@ use codis_core::{Proxy, ProxyState, Versioned};
 use codis_store::{ErrorKind, SessionState, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{FollowError, Follower, PAUSE, causes, is_expired, jittered};
+use super::{FollowError, Follower, PAUSE, causes, jittered};
 
 /// How long going online waits for what was sent under routes from before a lost session. Later the
 /// workers go on waiting, and no action for those slots is acknowledged before they are done; but a
@@ -24,7 +24,7 @@ enum Attempt {
 }
 
 impl Follower {
-    /// The first registration. Transient trouble is waited for until `deadline`.
+    /// The first registration. Trouble with the store is tried again until `deadline`.
     ///
     /// # Errors
     /// What a person has to look at before the proxy can start.
@@ -41,19 +41,22 @@ impl Follower {
                     let addr = other.addr.to_string();
                     return Err(FollowError::Taken { id: other.id.clone(), addr, pid: other.pid });
                 }
-                Err(error)
-                    if Instant::now() + pause >= deadline
-                        || !(error.is_transient() || is_expired(&error)) =>
-                {
-                    let product = self.product.name().clone();
-                    return Err(FollowError::Store { product, source: Box::new(error) });
-                }
+                Err(error) if Instant::now() + pause >= deadline => return Err(self.gave_up(error)),
                 Err(error) => causes(&error),
             };
             tracing::warn!(why, "cannot register yet; trying again");
             sleep(jittered(pause)).await;
             pause = (pause * 2).min(PAUSE.1);
         }
+    }
+
+    fn gave_up(&self, error: StoreError) -> FollowError {
+        let source = Box::new(error);
+        if source.is_transient() {
+            let after = self.start_timeout;
+            return FollowError::Unreachable { store: self.address.clone(), after, source };
+        }
+        FollowError::Store { product: self.product.name().clone(), source }
     }
 
     /// Registers again after a lost session. The routes are served meanwhile; never gives up.
@@ -177,9 +180,16 @@ impl Follower {
                     format!("slots {slots} are not ready; slot {}: {}", first.slot, first.why)
                 }
                 None if self.auto_online => {
-                    self.own.version = self.product.set_proxy_state(&self.own, ProxyState::Online).await?;
-                    self.own.value.state = ProxyState::Online;
-                    return Ok(ProxyState::Online);
+                    match self.product.set_proxy_state(&self.own, ProxyState::Online).await {
+                        Ok(version) => {
+                            self.own.version = version;
+                            self.own.value.state = ProxyState::Online;
+                            return Ok(ProxyState::Online);
+                        }
+                        // Somebody else has just decided about this proxy: look again.
+                        Err(error) if error.kind == ErrorKind::BadVersion => continue,
+                        Err(error) => return Err(error),
+                    }
                 }
                 None => format!("waiting for: codisctl proxy online {}", self.own.id),
             };

@@ -48,26 +48,35 @@ impl Follower {
         changed: &BTreeSet<GroupId>,
     ) -> Result<Vec<SlotId>, StoreError> {
         let wanted: SlotSet = slots.iter().copied().collect();
-        let read = self.product.slots(&wanted).await?;
+        let ids: Vec<SlotId> = wanted.iter().collect();
+        // Most often a slot needs the groups that it needed before: they are read at the same time.
+        let mut likely = self.view.groups_of(&ids);
+        likely.extend(changed);
+        let likely: Vec<GroupId> = likely.into_iter().collect();
+        let (read, mut groups) =
+            tokio::try_join!(self.product.slots(&wanted), self.product.some_groups(&likely))?;
+        report(&read.gaps);
         let mut view = self.view.clone();
         let mut unread = slots;
         for slot in read.found {
             unread.remove(&slot.id);
             view.set_slot(slot.id, Some(slot.value));
         }
-        // What cannot be read keeps its route: it says nothing about where the slot should go.
-        let wanted: Vec<SlotId> = wanted.iter().collect();
-        let mut ids = view.groups_of(&wanted);
-        ids.extend(changed);
-        let ids: Vec<GroupId> = ids.into_iter().collect();
-        let mut groups = self.product.some_groups(&ids).await?;
-        report(&read.gaps);
+        // A slot that could not be read keeps its route: it says nothing about where it should go.
+        let mut needed = view.groups_of(&ids);
+        needed.retain(|group| !likely.contains(group));
+        let needed: Vec<GroupId> = needed.into_iter().collect();
+        if !needed.is_empty() {
+            let more = self.product.some_groups(&needed).await?;
+            groups.found.extend(more.found);
+            groups.gaps.extend(more.gaps);
+        }
         report(&groups.gaps);
-        for id in ids {
+        for id in likely.into_iter().chain(needed) {
             view.set_group(id, groups.found.remove(&id));
         }
         self.view = view;
-        let mut asked = wanted;
+        let mut asked = ids;
         asked.extend(changed.iter().flat_map(|group| self.view.slots_using(*group)));
         self.ask_masters(&asked, Some(changed)).await;
         Ok(unread.into_iter().collect())

@@ -128,6 +128,7 @@ pub(crate) async fn run(
         product: Product::new(connected, follow.product.clone()),
         address,
         own: Versioned::new(me, 0),
+        start_timeout: follow.start_timeout,
         auto_online: follow.auto_online,
         password: config.limits.password.clone(),
         view: View::empty(),
@@ -186,6 +187,8 @@ struct Follower {
     address: StoreAddr,
     /// Our node as we last wrote or read it.
     own: Versioned<Proxy>,
+    /// How long the store may be away at the start.
+    start_timeout: Duration,
     /// Go online without being asked to.
     auto_online: bool,
     /// For the servers.

@@ -83,14 +83,17 @@ impl Follower {
 
     /// Looks at everything once and sets the watches.
     async fn look(&mut self, installing: &mut FuturesUnordered<Installing>) -> Result<Look, StoreError> {
-        let (suspended, suspension) = self.product.watch_suspension(&self.own.id).await?;
+        let ((suspended, suspension), (own, own_watch), (seqs, actions)) = tokio::try_join!(
+            self.product.watch_suspension(&self.own.id),
+            self.product.watch_proxy(&self.own.id),
+            self.product.watch_actions()
+        )?;
         if suspended {
             // Someone has given up on us; what we know may be old. The node makes way first.
             self.product.clear_suspension(&self.own.id).await?;
             self.remove_own_node().await?;
             return Ok(Look::Ended(Ended::Rejoin("it was suspended for not acknowledging in time")));
         }
-        let (own, own_watch) = self.product.watch_proxy(&self.own.id).await?;
         match own {
             None => return Ok(Look::Ended(Ended::Rejoin("its node was removed"))),
             Some(own) if own.pid != self.own.pid || own.start_at != self.own.start_at => {
@@ -109,7 +112,6 @@ impl Follower {
         if self.own.state == ProxyState::MarkOffline {
             return Ok(Look::Ended(Ended::MarkedOffline));
         }
-        let (seqs, actions) = self.product.watch_actions().await?;
         self.follow_actions(&seqs, installing).await?;
         self.status.update(|facts| facts.store_connected = true);
         Ok(Look::Watching(Watches { actions, own: own_watch, suspension }))
@@ -122,6 +124,12 @@ impl Follower {
         seqs: &[u64],
         installing: &mut FuturesUnordered<Installing>,
     ) -> Result<(), StoreError> {
+        if let (Some(newest), Some(seen)) = (seqs.last(), self.seen)
+            && *newest < seen
+        {
+            tracing::warn!(newest, seen, "the numbers of actions have begun anew");
+            self.seen = None;
+        }
         let mut actions = Vec::new();
         for &seq in seqs.iter().filter(|&&seq| self.seen.is_none_or(|seen| seq > seen)) {
             match self.product.action(seq).await {

@@ -102,7 +102,12 @@ async fn pay(shared: Rc<Shared>, addr: Addr) {
                 pause = PAUSE.0;
             }
             Err(error) => {
-                tracing::debug!(server = %addr, %error, "cannot have connections killed yet");
+                if pause == PAUSE.0 {
+                    tracing::warn!(
+                        server = %addr, %error,
+                        "connections without an answer cannot be killed yet; nothing moves from or to this server"
+                    );
+                }
                 tokio::time::sleep(super::jittered(pause)).await;
                 pause = (pause * 2).min(PAUSE.1);
             }

@@ -9,6 +9,7 @@ mod breaker;
 mod debts;
 mod handover;
 mod link;
+mod pair;
 mod reply;
 mod settled;
 #[cfg(test)]
@@ -17,18 +18,18 @@ mod tests;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use codis_core::{Addr, SLOT_COUNT, SlotId};
 use smallvec::SmallVec;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 
 use crate::config::{MoveLimits, Secret};
 use crate::table::{Endpoint, Route, Table};
-use breaker::{Admission, Breaker};
 use debts::Debts;
-use handover::{Cause, Done, Job, Lane};
+use handover::{Cause, Done, Job};
+use pair::Pair;
 use settled::Settled;
 
 /// Bounds of the hand-overs of one worker.
@@ -163,14 +164,6 @@ struct Flight {
     result: Landing,
 }
 
-/// Source and destination with the connections between them.
-struct Pair {
-    breaker: RefCell<Breaker>,
-    idle: RefCell<Vec<Lane>>,
-    permits: Semaphore,
-    waiting: Cell<usize>,
-}
-
 impl Movers {
     /// No connections yet; they are opened by the first hand-over.
     pub(crate) fn new(limits: MoveLimits) -> Self {
@@ -302,13 +295,7 @@ impl Movers {
     pub(crate) fn stats(&self) -> MoveStats {
         MoveStats {
             settled: self.inner.settled.borrow().len() as u64,
-            broken_pairs: self
-                .inner
-                .pairs
-                .borrow()
-                .values()
-                .filter(|pair| pair.breaker.borrow().is_open())
-                .count() as u64,
+            broken_pairs: self.inner.pairs.borrow().values().filter(|pair| pair.is_broken()).count() as u64,
             to_kill: self.inner.debts.len() as u64,
             ..self.inner.stats.get()
         }
@@ -333,7 +320,7 @@ impl Inner {
         drop(flights);
         let (from, to) = (from.clone(), to.clone());
         tokio::task::spawn_local(async move {
-            let outcome = self.run(&job, &from, &to).await;
+            let outcome = self.pair(&from, &to).hand_over(&job).await;
             self.land(&job, id, generation, &outcome);
             let _ = done.send(Some(outcome.map(drop).map_err(|cause| error(job.slot, &from, &to, cause))));
         });
@@ -367,80 +354,9 @@ impl Inner {
         self.landed.notify_waiters();
     }
 
-    /// Waits for its turn, then runs the hand-over.
-    async fn run(&self, job: &Job, from: &Addr, to: &Addr) -> Result<Done, Cause> {
-        let pair = self.pair(from, to);
-        if self.debts.owed(from) || self.debts.owed(to) {
-            return Err(Cause::Paused { retry_in: self.settings.command_timeout });
-        }
-        let probe = match pair.breaker.borrow_mut().admit(Instant::now()) {
-            Admission::Go => false,
-            Admission::Probe => true,
-            Admission::Refused(retry_in) => return Err(Cause::Paused { retry_in }),
-        };
-        let turn = pair.turn(&self.settings).await;
-        if turn.is_err() && probe {
-            pair.breaker.borrow_mut().gave_up();
-        }
-        let _turn = turn?;
-        // Those before us may have found out that a server does not answer.
-        if !probe && (pair.breaker.borrow().is_open() || self.debts.owed(from) || self.debts.owed(to)) {
-            return Err(Cause::Paused { retry_in: self.settings.command_timeout });
-        }
-        let lane = pair.idle.borrow_mut().pop();
-        let mut lane = lane.unwrap_or_else(|| Lane::new(from, to, &self.settings, &self.debts));
-        let outcome = lane.hand_over(job).await;
-        pair.idle.borrow_mut().push(lane);
-        pair.note(job, from, to, &outcome);
-        outcome
-    }
-
     fn pair(&self, from: &Addr, to: &Addr) -> Rc<Pair> {
-        let new = || {
-            Rc::new(Pair {
-                breaker: RefCell::new(Breaker::new()),
-                idle: RefCell::default(),
-                permits: Semaphore::new(self.settings.lanes),
-                waiting: Cell::new(0),
-            })
-        };
+        let new = || Rc::new(Pair::new(from, to, self.settings.clone(), self.debts.clone()));
         self.pairs.borrow_mut().entry((from.clone(), to.clone())).or_insert_with(new).clone()
-    }
-}
-
-impl Pair {
-    /// Waits for one of the lanes, no longer than a server may take for an answer.
-    async fn turn(&self, settings: &Settings) -> Result<tokio::sync::SemaphorePermit<'_>, Cause> {
-        if self.waiting.get() >= settings.queue {
-            return Err(Cause::Full);
-        }
-        self.waiting.set(self.waiting.get() + 1);
-        let permit = tokio::time::timeout(settings.command_timeout, self.permits.acquire()).await;
-        self.waiting.set(self.waiting.get() - 1);
-        match permit {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(Cause::Full),
-        }
-    }
-
-    /// Tells the breaker how a hand-over ended, and people when that changes something.
-    fn note(&self, job: &Job, from: &Addr, to: &Addr, outcome: &Result<Done, Cause>) {
-        let mut breaker = self.breaker.borrow_mut();
-        let was_open = breaker.is_open();
-        match outcome {
-            Err(cause) if cause.breaks() => {
-                breaker.failed(Instant::now(), rand::random());
-                if !was_open {
-                    tracing::warn!(slot = %job.slot, %from, %to, %cause, "keys cannot be handed over; trying again");
-                }
-            }
-            _ => {
-                breaker.worked();
-                if was_open {
-                    tracing::info!(%from, %to, "keys can be handed over again");
-                }
-            }
-        }
     }
 }
 

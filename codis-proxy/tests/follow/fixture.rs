@@ -32,7 +32,8 @@ pub(crate) struct Servers {
 
 impl Servers {
     fn start() -> Self {
-        let master = RedisServer::start();
+        // What it has acknowledged is there again after a restart.
+        let master = RedisServer::builder().config("appendonly", "yes").start();
         let slave = RedisServer::builder().slave_of(&master).start();
         eventually(SOON, || ask(&mut master.client(), "INFO replication").text().contains("state=online"));
         Self { master, slave }

@@ -3,6 +3,8 @@
 //! Each story runs against a product of its own on the local store; [`on_zookeeper`] tells them all
 //! again on one ZooKeeper.
 
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test says what it found by panicking")]
+
 mod fixture;
 mod stories;
 mod trouble;
@@ -38,6 +40,7 @@ on_local_store![
     stories::acknowledges_every_action_in_one_go,
     stories::holds_a_slot_back_and_lets_it_go,
     stories::moves_keys_on_demand,
+    stories::two_proxies_want_the_same_keys,
     stories::follows_a_new_master,
     stories::leaves_when_marked_offline,
     stories::leaves_on_sigterm,
@@ -46,6 +49,7 @@ on_local_store![
     trouble::registers_again_after_a_suspension,
     trouble::replaces_its_dead_predecessor,
     trouble::keeps_serving_what_it_cannot_understand,
+    trouble::a_dead_destination_hides_nothing,
     trouble::refuses_to_start_in_vain,
 ];
 

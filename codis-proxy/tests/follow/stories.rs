@@ -125,6 +125,36 @@ pub(crate) async fn moves_keys_on_demand(url: &str) {
     assert_eq!(stats(&proxies[0]).await.moves.settled, 0, "forgotten with the state");
 }
 
+pub(crate) async fn two_proxies_want_the_same_keys(url: &str) {
+    const KEYS: u64 = 20;
+    const ROUNDS: u64 = 25;
+    let fixture = Fixture::new(url).await;
+    let proxies = [fixture.start("p1"), fixture.start("p2")];
+    let slot = slot_of_key(b"{t}");
+    for key in 0..KEYS {
+        ask(&mut proxies[0].client(), &format!("SET {{t}}{key} 1000"));
+    }
+    let counting = |client: usize| {
+        let mut client = proxies[client % 2].client();
+        std::thread::spawn(move || {
+            for round in 0..ROUNDS {
+                for key in 0..KEYS {
+                    ask(&mut client, &format!("INCR {{t}}{}", (key + round) % KEYS));
+                }
+            }
+        })
+    };
+    let counters: Vec<_> = (0..4).map(counting).collect();
+    fixture.change(slot, Slot::pre_migrate).await;
+    fixture.change(slot, |slot| slot.migrate(GroupId(1), GroupId(2))).await;
+    counters.into_iter().for_each(|counter| counter.join().unwrap());
+    let mut client = proxies[1].client();
+    for key in 0..KEYS {
+        assert_eq!(ask(&mut client, &format!("GET {{t}}{key}")).text(), (1000 + 4 * ROUNDS).to_string());
+    }
+    assert_eq!(ask(&mut fixture.groups[0].master.client(), "DBSIZE"), Reply::Int(0));
+}
+
 pub(crate) async fn follows_a_new_master(url: &str) {
     let fixture = Fixture::new(url).await;
     let proxy = fixture.start("p1");

@@ -173,6 +173,44 @@ pub(crate) async fn refuses_to_start_in_vain(url: &str) {
     assert_eq!(fixture.state("p1").await, Some(ProxyState::Online), "the other one is unharmed");
 }
 
+pub(crate) async fn a_dead_destination_hides_nothing(url: &str) {
+    const KEYS: u32 = 12;
+    let mut fixture = Fixture::new(url).await;
+    let proxy = fixture.start("p1");
+    let mut client = proxy.client();
+    for key in 0..KEYS {
+        ask(&mut client, &format!("SET {{t}}{key} {key}"));
+    }
+    let slot = slot_of_key(b"{t}");
+    fixture.change(slot, Slot::pre_migrate).await;
+    fixture.change(slot, |slot| slot.migrate(GroupId(1), GroupId(2))).await;
+    for key in 0..KEYS / 2 {
+        ask(&mut client, &format!("GET {{t}}{key}"));
+    }
+
+    fixture.groups[1].master.kill();
+    let reply = client.call(&["GET", &format!("{{t}}{}", KEYS - 1)]).unwrap();
+    let text = reply.text();
+    assert!(reply.is_error(), "{reply:?}");
+    for part in [&format!("slot {slot} "), &fixture.groups[0].master.addr(), &fixture.groups[1].master.addr()]
+    {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+    assert_eq!(ask(&mut client, "SET other 1").text(), "OK", "the source's other slots feel nothing");
+    let left = ask(&mut fixture.groups[0].master.client(), "DBSIZE");
+    assert_eq!(left, codis_testkit::Reply::Int(i64::from(KEYS / 2) + 1), "what had not moved is still there");
+
+    fixture.groups[1].master.restart();
+    for key in 0..KEYS {
+        let name = format!("{{t}}{key}");
+        eventually_async(SOON, || {
+            let reply = client.call(&["GET", &name]).unwrap();
+            std::future::ready(!reply.is_error() && reply.text() == key.to_string())
+        })
+        .await;
+    }
+}
+
 pub(crate) async fn serves_without_the_store(zookeeper: &ZooKeeper) {
     let fixture = Fixture::new(&zookeeper.url()).await;
     let proxy = fixture.start("p1");
