@@ -7,6 +7,7 @@
 mod announce;
 mod apply;
 pub mod audit;
+pub mod config;
 mod context;
 mod events;
 mod failure;

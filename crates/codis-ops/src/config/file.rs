@@ -4,14 +4,18 @@
 //! also answers the questions a person has after a typing error: which keys are there, what does
 //! this one take, what should the line say.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use codis_ops::{Failure, FailureKind};
 use toml::de::{DeTable, DeValue};
+
+use crate::{Failure, FailureKind};
 
 /// What a key takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Takes {
+pub enum Takes {
     /// Any text.
     Text,
     /// A duration such as `10s`.
@@ -32,19 +36,19 @@ impl Takes {
 
 /// One key of the file.
 #[derive(Debug)]
-pub(crate) struct Key {
+pub struct Key {
     /// The table it stands in; empty for the top of the file.
-    pub(crate) table: &'static str,
+    pub table: &'static str,
     /// Its name.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// What it takes.
-    pub(crate) takes: Takes,
+    pub takes: Takes,
     /// What to write, for error messages and the documentation.
-    pub(crate) example: &'static str,
+    pub example: &'static str,
 }
 
 /// Every key there is. `docs/configuration.md` describes the same ones; a test compares.
-pub(crate) const KEYS: &[Key] = &[
+pub const KEYS: &[Key] = &[
     Key { table: "", name: "product", takes: Takes::Text, example: "product = \"feed\"" },
     Key { table: "", name: "output", takes: OUTPUT, example: "output = \"table\"" },
     Key { table: "", name: "timeout", takes: Takes::Duration, example: "timeout = \"10s\"" },
@@ -66,19 +70,20 @@ const OUTPUT: Takes = Takes::OneOf(&["table", "json", "plain"]);
 
 /// What a file says; `None` where it says nothing.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct File {
+pub struct File {
+    pub(super) name: PathBuf,
     values: Vec<(String, String)>,
 }
 
 impl File {
     /// The value of `table.name`, or of `name` at the top.
-    pub(crate) fn get(&self, path: &str) -> Option<&str> {
+    pub fn get(&self, path: &str) -> Option<&str> {
         self.values.iter().find(|(key, _)| key == path).map(|(_, value)| value.as_str())
     }
 }
 
 /// Reads and checks a file.
-pub(crate) fn read(path: &Path) -> Result<File, Failure> {
+pub(super) fn read(path: &Path) -> Result<File, Failure> {
     let text = fs::read_to_string(path).map_err(|error| {
         Failure::new(FailureKind::Usage, "cannot read the configuration", path.display(), error_text(&error))
             .next("codisctl --config FILE, or no --config to do without")
@@ -87,7 +92,7 @@ pub(crate) fn read(path: &Path) -> Result<File, Failure> {
 }
 
 /// The words of an input/output error without its number.
-pub(crate) fn error_text(error: &std::io::Error) -> String {
+pub fn error_text(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
@@ -104,7 +109,7 @@ fn parse(text: &str, name: &str) -> Result<File, Failure> {
             "correct the line; keys and values are described in docs/configuration.md",
         )
     })?;
-    let mut file = File::default();
+    let mut file = File { name: PathBuf::from(name), values: Vec::new() };
     for (key, value) in document.get_ref() {
         let at = key.span().start;
         match value.get_ref() {
