@@ -37,8 +37,8 @@ impl Store {
     /// Connects and opens a session.
     ///
     /// # Errors
-    /// `Unreachable` or `Timeout`, naming the address, when nothing answers within `connect_timeout`; for a local
-    /// store also when the file is missing (and `create_local` is off) or lies on a network file system.
+    /// `Unreachable`, naming the address, when nothing answers within `connect_timeout`, or when a local store lies on
+    /// a network file system; `NoNode` when the file of a local store is missing and `create_local` is off.
     pub async fn connect(addr: &StoreAddr, options: &ConnectOptions) -> Result<Self> {
         match addr {
             StoreAddr::Zk { hosts, chroot } => {

@@ -1,20 +1,11 @@
 //! What both stores promise, shown on both.
 
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test says what it found by panicking"
-)]
-
-mod common;
-
 use std::time::{Duration, Instant};
 
 use codis_store::{Acl, CreateMode, ErrorKind, Fired, Op, OpDone, SessionState, Store, StoreError, Watch};
 use codis_testkit::{Process, Sandbox, eventually_async};
 
-use common::{Ground, PATIENCE, on_both_stores, options};
+use crate::common::{Ground, PATIENCE, on_both_stores, options};
 
 on_both_stores! {
     versions_count_rewrites_and_guard_them,
@@ -289,7 +280,7 @@ async fn ephemerals_go_with_a_closed_session(ground: Ground) {
 /// This test program once more, as another process that opens the ground and plays a part.
 fn other_process(ground: &Ground, part: &str) -> Process {
     let sandbox = Sandbox::create("store-contract").unwrap();
-    let args = ["--exact", "another_process", "--ignored", "--nocapture"];
+    let args = ["--exact", "contract::another_process", "--ignored", "--nocapture"];
     let addr = ground.addr.to_string();
     let env = [("CODIS_TEST_STORE", addr.as_str()), ("CODIS_TEST_PART", part)];
     Process::start(part, &std::env::current_exe().unwrap(), args, &env, &sandbox).unwrap()

@@ -1,11 +1,5 @@
 //! Trees of real Codis 2 clusters: we leave the same ones, and can read them all.
 
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test says what it found by panicking")]
-
-mod common;
-#[path = "common/golden.rs"]
-mod recorded;
-
 use std::time::Duration;
 
 use codis_core::{
@@ -15,8 +9,8 @@ use codis_core::{
 use codis_store::{Product, Store};
 use serde_json::Value;
 
-use common::{Ground, on_both_stores};
-use recorded::{Tree, dump, steps};
+use crate::common::{Ground, on_both_stores};
+use crate::recorded::{self, Tree, dump, steps};
 
 on_both_stores! {
     our_writes_leave_the_recorded_trees,

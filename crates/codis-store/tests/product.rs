@@ -1,9 +1,5 @@
 //! The product level on both stores: snapshots, guarded writes, actions, locks, leases, queues, audit.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test says what it found")]
-
-mod common;
-
 use std::time::{Duration, Instant};
 
 use codis_core::{
@@ -15,7 +11,7 @@ use codis_store::{
 };
 use codis_testkit::eventually_async;
 
-use common::{Ground, PATIENCE, on_both_stores};
+use crate::common::{Ground, PATIENCE, on_both_stores};
 
 on_both_stores! {
     a_large_product_is_read_in_few_rounds,

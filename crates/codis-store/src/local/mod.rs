@@ -315,6 +315,7 @@ fn open_kind(error: &OpenError) -> ErrorKind {
         OpenError::Sql(source) if source.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
             ErrorKind::Corrupt { offset: 0, reason: "it is not an SQLite file".to_owned() }
         }
+        OpenError::Missing(_) => ErrorKind::NoNode,
         OpenError::Schema(_) | OpenError::Session(_) => ErrorKind::Other,
         _ => ErrorKind::Unreachable,
     }

@@ -1,0 +1,15 @@
+//! Tests of the store against real ZooKeeper servers and real files, in one program.
+
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test says what it found, and fails by panicking"
+)]
+
+mod common;
+mod contract;
+mod faults;
+mod golden;
+mod product;
+mod recorded;
