@@ -65,7 +65,7 @@ pub(crate) enum Cause {
         attempts: u32,
     },
     /// The two servers did not answer lately; not tried.
-    #[error("the servers do not answer, next attempt in {retry_in:?}")]
+    #[error("the servers do not answer, next attempt in {retry_in:.0?}")]
     Paused {
         /// When it will be tried again.
         retry_in: Duration,

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use codis_admin::{AdminClient, ProxyStats};
 use codis_core::{
-    Action, ActionKind, Addr, GroupId, Proxy, ProxyState, Role, Server, Slot, SlotId, SlotStatus, Versioned,
+    Action, ActionKind, Addr, GroupId, Proxy, ProxyState, Role, Server, Slot, SlotId, SlotSet, SlotStatus,
+    Versioned,
 };
 use codis_store::{Acks, ConnectOptions, Node, Product, Store};
 use codis_testkit::{
@@ -117,6 +118,15 @@ impl Fixture {
             SlotStatus::Online | SlotStatus::Offline => ActionKind::SlotChanged(slot),
         };
         self.publish_confirmed(kind).await;
+    }
+
+    /// [`Fixture::change`] for several slots, told in one action of our own type.
+    pub(crate) async fn change_wave(&self, slots: &SlotSet, change: impl Fn(&Slot) -> Slot) {
+        let read = self.product.slots(slots).await.unwrap().found;
+        let new: Vec<_> = read.iter().map(|old| Versioned::new(change(old), old.version)).collect();
+        let status = new[0].status;
+        self.product.put_slots(&new).await.unwrap();
+        self.publish_confirmed(ActionKind::Wave { slots: slots.clone(), status }).await;
     }
 
     pub(crate) async fn publish(&self, kind: ActionKind) -> codis_store::Published {

@@ -41,6 +41,7 @@ on_local_store![
     stories::holds_a_slot_back_and_lets_it_go,
     stories::moves_keys_on_demand,
     stories::two_proxies_want_the_same_keys,
+    stories::a_wave_switches_many_slots_in_one_action,
     stories::follows_a_new_master,
     stories::leaves_when_marked_offline,
     stories::leaves_on_sigterm,

@@ -1,7 +1,9 @@
 //! What happens every day.
 
 use codis_admin::AdminClient;
-use codis_core::{ActionKind, GroupId, ProxyKind, ProxyState, Role, Slot, SlotId, Versioned, slot_of_key};
+use codis_core::{
+    ActionKind, GroupId, ProxyKind, ProxyState, Role, Slot, SlotId, SlotSet, Versioned, slot_of_key,
+};
 use codis_testkit::{Reply, eventually, eventually_async};
 
 use crate::fixture::{Fixture, SOON, addr, ask, stats};
@@ -153,6 +155,41 @@ pub(crate) async fn two_proxies_want_the_same_keys(url: &str) {
         assert_eq!(ask(&mut client, &format!("GET {{t}}{key}")).text(), (1000 + 4 * ROUNDS).to_string());
     }
     assert_eq!(ask(&mut fixture.groups[0].master.client(), "DBSIZE"), Reply::Int(0));
+}
+
+pub(crate) async fn a_wave_switches_many_slots_in_one_action(url: &str) {
+    const KEYS: u64 = 1000;
+    let fixture = Fixture::new(url).await;
+    let proxies = [fixture.start("p1"), fixture.start("p2")];
+    let wave: SlotSet = "0-511".parse().unwrap();
+    let mut client = proxies[0].client();
+    for key in 0..KEYS {
+        ask(&mut client, &format!("SET key{key} 0"));
+    }
+    let counting = |number: u64| {
+        let mut client = proxies[number as usize % 2].client();
+        std::thread::spawn(move || {
+            for key in 0..KEYS {
+                ask(&mut client, &format!("INCR key{}", (key + number * 250) % KEYS));
+            }
+        })
+    };
+    let counters: Vec<_> = (0..4).map(counting).collect();
+    fixture.change_wave(&wave, Slot::pre_migrate).await;
+    fixture.change_wave(&wave, |slot| slot.migrate(GroupId(1), GroupId(2))).await;
+    counters.into_iter().for_each(|counter| counter.join().unwrap());
+
+    let mut there = 0;
+    for key in 0..KEYS {
+        assert_eq!(ask(&mut client, &format!("GET key{key}")).text(), "4", "key{key}");
+        there += i64::from(wave.contains(slot_of_key(format!("key{key}").as_bytes())));
+    }
+    assert_eq!(ask(&mut fixture.groups[1].master.client(), "DBSIZE"), Reply::Int(there));
+    assert_eq!(ask(&mut fixture.groups[0].master.client(), "DBSIZE"), Reply::Int(KEYS as i64 - there));
+    assert_eq!(stats(&proxies[0]).await.slots.migrate, 512);
+    fixture.change_wave(&wave, |slot| slot.online_at(GroupId(2))).await;
+    assert_eq!(stats(&proxies[1]).await.slots.online, 1024);
+    assert_eq!(ask(&mut client, "GET key1").text(), "4");
 }
 
 pub(crate) async fn follows_a_new_master(url: &str) {
