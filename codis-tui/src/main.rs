@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use clap::Parser as _;
-use codis_ops::{Failure, FailureKind, Secret, Target};
+use codis_ops::{Failure, FailureKind};
 use codis_tui::model::Model;
 use codis_tui::msg::{Effect, Key, Msg};
 use codis_tui::term::Guard;
@@ -30,8 +30,6 @@ use crate::poller::{News, Poller, now_ms};
 
 /// Data is drawn at most this often.
 const DRAW_EVERY: Duration = Duration::from_millis(250);
-/// How long the store may take for one picture.
-const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 /// News that may wait for the screen.
 const QUEUE: usize = 8;
 
@@ -74,16 +72,17 @@ fn run(options: &Options) -> Result<(), Failure> {
 
 /// Runs until the user, a signal or a failure ends it. The terminal is given back on every way out.
 async fn dashboard(options: &Options) -> Result<(), Failure> {
+    let target = options.target()?;
     let env = |name: &str| std::env::var(name).ok();
     let theme = options.theme(crossterm::style::available_color_count(), &env);
     let mut model =
-        Model::new(&options.product.to_string(), &options.store.to_string(), theme, options.glyphs(&env));
+        Model::new(&target.product.to_string(), &target.store.to_string(), theme, options.glyphs(&env));
     model.interval_ms = options.interval.as_millis() as u64;
 
     let hurry = Rc::new(Notify::new());
     let (news, mut incoming) = mpsc::channel(QUEUE);
     let poller = Poller {
-        target: target(options),
+        target,
         interval: options.interval,
         start_timeout: options.start_timeout,
         hurry: Rc::clone(&hurry),
@@ -143,15 +142,6 @@ async fn dashboard(options: &Options) -> Result<(), Failure> {
 
 fn take(model: &mut Model, msg: Msg, wishes: &mut Vec<Effect>) {
     wishes.extend(update(model, msg));
-}
-
-fn target(options: &Options) -> Target {
-    Target {
-        store: options.store.clone(),
-        product: options.product.clone(),
-        timeout: STORE_TIMEOUT,
-        password: std::env::var("CODIS_PASSWORD").map_or_else(|_| Secret::none(), Secret::new),
-    }
 }
 
 /// An event of the terminal as a message; `None` for those that mean nothing to us.

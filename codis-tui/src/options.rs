@@ -1,10 +1,12 @@
-//! The command line.
+//! Settings: from flags, then the environment, then `codis.toml`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use codis_core::ProductName;
-use codis_ops::StoreAddr;
+use codis_ops::config::{self, duration};
+use codis_ops::{Failure, FailureKind, StoreAddr, Target};
 use codis_tui::theme::{self, Depth, Glyphs, Kind, Theme};
 
 /// Show a Codis product live: slots, groups, what moves, proxies. Changes nothing.
@@ -14,7 +16,7 @@ use codis_tui::theme::{self, Depth, Glyphs, Kind, Theme};
     version,
     max_term_width = 100,
     after_help = "\
-Keys: q quits, ? shows the others.
+Settings come from flags, then the environment, then codis.toml. Keys: q quits, ? shows the others.
 
 Examples:
   codis-tui --store zk://10.0.7.11:2181,10.0.7.12:2181 --product feed
@@ -24,12 +26,15 @@ Exit status: 0 done · 1 failed, or no such product · 2 usage, or no terminal �
 5 store unreachable at the start · 130 interrupted by a signal"
 )]
 pub(crate) struct Options {
+    /// Settings file [codis.toml of this directory, if there is one]
+    #[arg(long, value_name = "FILE", env = "CODIS_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
     /// Where the state is: zk://HOST:PORT,...[/CHROOT] or local:PATH
     #[arg(long, value_name = "ADDRESS", env = "CODIS_STORE", hide_env_values = true)]
-    pub(crate) store: StoreAddr,
+    store: Option<StoreAddr>,
     /// Product to show
     #[arg(long, value_name = "NAME", env = "CODIS_PRODUCT", hide_env_values = true)]
-    pub(crate) product: ProductName,
+    product: Option<ProductName>,
     /// How often the store is asked; servers and proxies every fourth time
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = interval)]
     pub(crate) interval: Duration,
@@ -53,10 +58,42 @@ enum ThemeName {
     Mono,
 }
 
+/// How long the store may take for one picture.
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What the environment says about the terminal; a function, so that a test can be another one.
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Options {
+    /// The product to show, and how to reach it.
+    pub(crate) fn target(&self) -> Result<Target, Failure> {
+        let file = config::load(self.config.as_deref())?;
+        let store = match &self.store {
+            Some(store) => Some(store.clone()),
+            None => file.parsed("store.address")?,
+        };
+        let product = match &self.product {
+            Some(product) => Some(product.clone()),
+            None => file.parsed("product")?,
+        };
+        Ok(Target {
+            store: store.ok_or_else(|| {
+                let place = "neither --store, nor CODIS_STORE, nor [store] address in codis.toml";
+                let why = "the state of a product lives in ZooKeeper or in a local file";
+                let next = "codis-tui --store zk://HOST:2181 ...    or: --store local:PATH";
+                Failure::new(FailureKind::Usage, "no store is named", place, why).next(next)
+            })?,
+            product: product.ok_or_else(|| {
+                let place = "neither --product, nor CODIS_PRODUCT, nor product in codis.toml";
+                let next = "codisctl product list    then: codis-tui --product NAME ...";
+                let why = "a store can hold several products";
+                Failure::new(FailureKind::Usage, "no product is named", place, why).next(next)
+            })?,
+            timeout: STORE_TIMEOUT,
+            password: config::password(&file)?,
+        })
+    }
+
     /// Colours for this terminal, which has so many.
     pub(crate) fn theme(&self, colours: u16, env: Env<'_>) -> Theme {
         let no_color = env("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -91,21 +128,6 @@ fn has_light_background(env: Env<'_>) -> bool {
     matches!(told.rsplit(';').next(), Some("7" | "15"))
 }
 
-/// A number with its unit: `500ms`, `10s`, `2m`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        _ => 0,
-    };
-    match digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)) {
-        Some(ms) if ms > 0 => Ok(Duration::from_millis(ms)),
-        _ => Err("a duration is a number with ms, s or m, e.g. 10s".to_owned()),
-    }
-}
-
 /// A duration that the store can bear.
 fn interval(text: &str) -> Result<Duration, String> {
     let interval = duration(text)?;
@@ -120,8 +142,7 @@ mod tests {
     use super::*;
 
     fn options(more: &[&str]) -> Options {
-        let base = ["codis-tui", "--store", "zk://h:2181", "--product", "feed"];
-        Options::try_parse_from(base.iter().chain(more)).unwrap()
+        Options::try_parse_from(["codis-tui"].iter().chain(more)).unwrap()
     }
 
     fn theme(more: &[&str], env: &[(&str, &str)]) -> Kind {
@@ -160,7 +181,6 @@ mod tests {
 
     #[test]
     fn times_have_a_unit_and_sense() {
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(interval("100ms"), Ok(Duration::from_millis(100)));
         for wrong in ["5", "0s", "s", "1h", "10ms", "99999999999999999999s"] {
             assert!(interval(wrong).is_err(), "{wrong}");

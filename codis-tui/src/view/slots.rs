@@ -93,7 +93,7 @@ fn narrow(model: &Model, frame: &mut Frame<'_>, body: Rect) {
         n => format!("  {} unknown {n}", g.unknown),
     };
     let text = format!(
-        " online {}  {} pre_migrate {}  {} migrate {}  {} stuck {}  {} offline {}  {} none {}{unknown}",
+        " online {}{unknown}  {} pre_migrate {}  {} migrate {}  {} stuck {}  {} offline {}  {} none {}",
         counts.online,
         g.pre_migrate,
         counts.pre_migrate,
@@ -252,7 +252,7 @@ fn states<'a>(model: &Model) -> Vec<Line<'a>> {
         format!(" online {:<5}  {} pre_migrate {}{unknown}", n.online, g.pre_migrate, n.pre_migrate),
         format!(" {}n migrate {:<3} n = tenths of its keys moved", g.migrate, n.migrate),
         format!(
-            " {}{} stuck {:<5} {} offline {:<4} {} no group {}",
+            " {}{} stuck {:<4} {} offline {:<4} {} no group {}",
             g.migrate, g.stuck, n.stuck, g.offline, n.offline, g.no_group, n.no_group
         ),
     ];

@@ -231,6 +231,30 @@ fn without_a_terminal_it_says_what_to_use_instead() {
 }
 
 #[test]
+fn a_settings_file_names_store_and_product() {
+    need!("tmux", "redis");
+    let product = Product::local();
+    let sandbox = Sandbox::create("tui-config").unwrap();
+    let config = format!("product = \"feed\"\n[store]\naddress = \"{}\"\n", product.store);
+    let good = sandbox.write("codis.toml", &config).unwrap();
+    let shell = Shell::open();
+    shell.runs(&format!("{TUI} --config {}", good.display()));
+    shell.shows("online 992");
+    shell.0.keys(&["q"]);
+    shell.status_is("0");
+
+    let wrong = sandbox.write("wrong.toml", &config.replace("address", "adress")).unwrap();
+    let shell = Shell::open();
+    shell.runs(&format!("{TUI} --config {}", wrong.display()));
+    shell.status_is("2");
+    shell.shows("wrong.toml line 3: unknown key `store.adress`");
+    let shell = Shell::open();
+    shell.runs(&format!("env -u CODIS_STORE {TUI} --product feed"));
+    shell.status_is("2");
+    shell.shows("neither --store, nor CODIS_STORE, nor [store] address in codis.toml");
+}
+
+#[test]
 fn wrong_options_are_refused() {
     for (options, why) in [
         (["--store", "redis://h:1"], "--store"),
