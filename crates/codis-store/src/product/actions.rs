@@ -39,18 +39,20 @@ impl Product {
     /// Publishes an action to the proxies that are online now. `seq` and `receivers` of the given one are not used.
     ///
     /// The nodes it speaks of are written before. Two steps: a number is drawn, then response node and action appear
-    /// together. An interruption between them leaves a response node without an action, which nobody looks at
+    /// together: three round trips. An interruption between them leaves a response node without an action, which nobody looks at
     /// and [`Product::gc_actions`] removes. Fences are not looked at here: see [`Product::stale_fences`].
     ///
     /// # Errors
     /// `Corrupt` when a proxy's node cannot be understood: it might be online.
     pub async fn publish(&self, action: &Action) -> Result<Published> {
-        let online = self.online_records().await?;
+        let action = Action { receivers: Vec::new(), ..action.clone() };
+        let drawing = wire::action_json(self.name.as_str(), &action);
+        let dir = self.layout.actions();
+        // The node that draws the number goes again at once, so it need not know the receivers.
+        let (online, seq, ()) =
+            tokio::try_join!(self.online_records(), self.next_seq(&drawing), self.store.ensure_dir(&dir))?;
         let (receivers, records) = online.into_iter().unzip();
-        let action = Action { receivers: records, ..action.clone() };
-        let record = wire::action_json(self.name.as_str(), &action);
-        self.store.ensure_dir(&self.layout.actions()).await?;
-        let seq = self.next_seq(&record).await?;
+        let record = wire::action_json(self.name.as_str(), &Action { receivers: records, ..action });
         self.store.commit_settled(self.publication(seq, &record).into()).await?;
         Ok(Published { seq, receivers })
     }

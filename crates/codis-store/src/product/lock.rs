@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::proxies::missing_is_fine;
 use super::{Product, Result, corrupt};
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, StoreError};
 use crate::node::{Acl, CreateMode};
 use crate::store::Store;
 use crate::wire;
@@ -38,14 +38,12 @@ impl Product {
         let dir = self.layout.locks();
         loop {
             let names = self.store.children(&dir).await?;
-            let before = names.iter().take_while(|name| !lock.path.ends_with(name.as_str()));
-            let Some(ahead) = before.last().filter(|_| names.iter().any(|name| lock.path.ends_with(name)))
-            else {
-                if names.first().is_some_and(|name| lock.path.ends_with(name)) {
-                    return Ok(Ok(lock));
-                }
-                // Somebody has cleared our node away: ask again from the end of the queue.
-                return Err(crate::error::StoreError::new("wait for", lock.path.clone(), ErrorKind::NoNode));
+            let Some(place) = names.iter().position(|name| name == lock.name()) else {
+                // Somebody has cleared our node away.
+                return Err(StoreError::new("wait for", lock.path.clone(), ErrorKind::NoNode));
+            };
+            let Some(ahead) = place.checked_sub(1).and_then(|before| names.get(before)) else {
+                return Ok(Ok(lock));
             };
             let (node, mut watch) = self.store.watch_node(&self.layout.lock(ahead)).await?;
             if node.is_none() {
@@ -56,7 +54,7 @@ impl Product {
                 lock.release().await?;
                 match holder {
                     Some(holder) => return Ok(Err(holder)),
-                    None => return Err(crate::error::StoreError::new("wait for", dir, ErrorKind::Timeout)),
+                    None => return Err(StoreError::new("wait for", dir, ErrorKind::Timeout)),
                 }
             }
         }
@@ -108,6 +106,11 @@ impl Product {
 }
 
 impl TopologyLock {
+    /// Name of its node under `LOCK`.
+    pub fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
     /// Lets others in.
     pub async fn release(mut self) -> Result<()> {
         self.released = true;

@@ -37,12 +37,15 @@ impl Product {
         }
     }
 
-    /// Takes a proxy out, fence included: it serves nobody any more. Missing nodes are fine. A node under its id
-    /// that belongs to another session stays.
+    /// Takes a proxy out, then its fence: it serves nobody any more. Missing nodes are fine. When another session
+    /// is registered under its id, a successor, both nodes are the successor's and stay.
     pub async fn unregister_proxy(&self, proxy: &Proxy) -> Result<()> {
         let path = self.layout.proxy(&proxy.id);
-        let own = self.store.get_many(std::slice::from_ref(&path)).await?.into_iter().flatten().next();
-        if own.is_some_and(|node| node.owner == self.store.session_id()) {
+        let node = self.store.get_many(std::slice::from_ref(&path)).await?.into_iter().flatten().next();
+        if let Some(node) = node {
+            if node.owner != self.store.session_id() {
+                return Ok(());
+            }
             missing_is_fine(self.store.delete(&path, None).await)?;
         }
         missing_is_fine(self.remove_fence(proxy.addr.as_str()).await)

@@ -8,8 +8,9 @@ use crate::layout::sequence;
 use crate::node::{Acl, CreateMode, Op};
 use crate::wire;
 
-/// Slots created in one transaction; far below the size that a ZooKeeper server takes as one request.
-const BATCH: usize = 128;
+/// Slots created in one transaction: 5 nodes each, a few milliseconds in a local store, and far below the size that a
+/// ZooKeeper server takes as one request.
+const BATCH: usize = 32;
 /// Attempts of a batch while others publish actions in between.
 const ATTEMPTS: usize = 5;
 
