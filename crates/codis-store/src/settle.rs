@@ -29,7 +29,7 @@ impl Store {
     /// nodes, whose names cannot be looked up.
     ///
     /// # Errors
-    /// `Ambiguous` only when the store stays away, or others have changed the same nodes so that what happened cannot be told.
+    /// `Ambiguous` only when the store stays away, or others have changed the same nodes, so that nobody can tell.
     pub async fn commit_settled(&self, ops: Vec<Op>) -> Result<Vec<OpDone>, StoreError> {
         let mut open = match self.commit(ops.clone()).await {
             Err(error) if error.kind == ErrorKind::Ambiguous => error,

@@ -458,8 +458,8 @@ async fn tasks_keep_their_order_and_their_versions(ground: Ground) {
     queue[0].value.state = MoveState::Migrating;
     queue[0].value.keys_total = Some(10);
     queue[0].value.keys_moved = 4;
-    assert_eq!(product.put_move(&queue[0]).await.unwrap(), 1);
-    assert_eq!(kind(product.put_move(&queue[0]).await), ErrorKind::BadVersion);
+    product.put_moves(&queue[..1]).await.unwrap();
+    assert_eq!(kind(product.put_moves(&queue[..1]).await), ErrorKind::BadVersion);
     assert_eq!(kind(product.delete_moves(&queue).await), ErrorKind::BadVersion);
     let cluster = product.load().await.unwrap();
     assert_eq!(cluster.moves.len(), 3);

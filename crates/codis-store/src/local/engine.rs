@@ -24,6 +24,8 @@ mod migrations {
 
 /// Looks at `data_version` this often even when no file event comes.
 const LOOK: Duration = Duration::from_millis(100);
+/// The same where file events are not to be had.
+const LOOK_OFTEN: Duration = Duration::from_millis(15);
 /// Tries the locks of the other sessions this often even when no file event comes.
 const PROBE: Duration = Duration::from_millis(200);
 /// How often the heart beats.
@@ -116,7 +118,7 @@ impl Engine {
         drop(preparing);
         let mut log = path.as_os_str().to_owned();
         log.push("-wal");
-        let notice = Notice::new(bell, Path::new(&log), sessions.path())?;
+        let notice = Notice::new(bell, Path::new(&log), sessions.path());
         let mut engine = Self {
             db,
             sessions,
@@ -144,7 +146,8 @@ impl Engine {
         let mut probed = Instant::now();
         let mut looks = 0;
         loop {
-            let pause = if jobs.is_empty() { pause(looks) } else { Duration::ZERO };
+            let idle = if notice.is_deaf() { LOOK_OFTEN } else { LOOK };
+            let pause = if jobs.is_empty() { pause(looks, idle) } else { Duration::ZERO };
             let noticed = match notice.wait(pause) {
                 Ok(noticed) => noticed,
                 Err(error) => {
@@ -332,9 +335,9 @@ impl Engine {
 }
 
 /// How long to wait when nothing is to do: short after a log write whose commit has not shown yet.
-fn pause(looks: u32) -> Duration {
+fn pause(looks: u32, idle: Duration) -> Duration {
     match looks {
-        0 => LOOK,
+        0 => idle,
         left => Duration::from_millis(1 << (SECOND_LOOKS - left)),
     }
 }

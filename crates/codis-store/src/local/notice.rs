@@ -39,17 +39,28 @@ pub(super) struct Noticed {
 #[derive(Debug)]
 pub(super) struct Notice {
     bell: Bell,
+    /// `None` where the system has no watches left (it limits them per user): then looking often must do.
+    files: Option<Files>,
+}
+
+#[derive(Debug)]
+struct Files {
     inotify: OwnedFd,
     log: i32,
 }
 
 impl Notice {
     /// Listens to the bell, the write-ahead log and the folder of session locks.
-    pub(super) fn new(bell: Bell, log: &Path, sessions: &Path) -> io::Result<Self> {
-        let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-        let log = inotify::add_watch(&inotify, log, inotify::WatchFlags::MODIFY)?;
-        inotify::add_watch(&inotify, sessions, inotify::WatchFlags::CLOSE_WRITE)?;
-        Ok(Self { bell, inotify, log })
+    pub(super) fn new(bell: Bell, log: &Path, sessions: &Path) -> Self {
+        let files = Files::watch(log, sessions).inspect_err(|error| {
+            tracing::warn!(%error, log = %log.display(), "no file events; the local store is looked at often instead");
+        });
+        Self { bell, files: files.ok() }
+    }
+
+    /// True when only the bell is heard.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.files.is_none()
     }
 
     /// Waits until something happens or the time is over.
@@ -58,18 +69,31 @@ impl Notice {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
         };
-        let mut fds = [PollFd::new(&*self.bell.0, PollFlags::IN), PollFd::new(&self.inotify, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&*self.bell.0, PollFlags::IN)];
+        fds.extend(self.files.iter().map(|files| PollFd::new(&files.inotify, PollFlags::IN)));
         match poll(&mut fds, Some(&time)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let rung = !fds[0].revents().is_empty();
-        let told = !fds[1].revents().is_empty();
+        let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        let (rung, told) = (ready.next() == Some(true), ready.next() == Some(true));
         if rung {
             // Reading resets the counter; an empty one is as good.
             let _ = rustix::io::read(&*self.bell.0, &mut [0u8; 8]);
         }
-        if told { self.drain() } else { Ok(Noticed::default()) }
+        match &self.files {
+            Some(files) if told => files.drain(),
+            _ => Ok(Noticed::default()),
+        }
+    }
+}
+
+impl Files {
+    fn watch(log: &Path, sessions: &Path) -> io::Result<Self> {
+        let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+        let log = inotify::add_watch(&inotify, log, inotify::WatchFlags::MODIFY)?;
+        inotify::add_watch(&inotify, sessions, inotify::WatchFlags::CLOSE_WRITE)?;
+        Ok(Self { inotify, log })
     }
 
     fn drain(&self) -> io::Result<Noticed> {
@@ -86,5 +110,44 @@ impl Notice {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn without_file_events_the_bell_is_still_heard() {
+        let folder = tempfile::tempdir().unwrap();
+        let bell = Bell::new().unwrap();
+        let deaf = Notice::new(bell.clone(), &folder.path().join("none"), folder.path());
+        assert!(deaf.is_deaf());
+        bell.ring();
+        let begun = Instant::now();
+        deaf.wait(Duration::from_secs(60)).unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        // The bell has been answered: the next wait is a full one.
+        let noticed = deaf.wait(Duration::from_millis(20)).unwrap();
+        assert!(!noticed.written && begun.elapsed() >= Duration::from_millis(20));
+    }
+
+    #[test]
+    fn a_write_to_the_log_and_a_closed_lock_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let sessions = folder.path().join("sessions");
+        std::fs::create_dir(&sessions).unwrap();
+        let (log, lock) = (folder.path().join("log"), sessions.join("1"));
+        std::fs::write(&log, "").unwrap();
+        let held = std::fs::File::create(&lock).unwrap();
+        let notice = Notice::new(Bell::new().unwrap(), &log, &sessions);
+        assert!(!notice.is_deaf());
+        std::fs::write(&log, "x").unwrap();
+        let noticed = notice.wait(Duration::from_secs(60)).unwrap();
+        assert!(noticed.written && !noticed.session_closed);
+        drop(held);
+        assert!(notice.wait(Duration::from_secs(60)).unwrap().session_closed);
     }
 }

@@ -38,9 +38,9 @@ pub struct Acks {
 impl Product {
     /// Publishes an action to the proxies that are online now. `seq` and `receivers` of the given one are not used.
     ///
-    /// The nodes it speaks of are written before. Two steps: a number is drawn, then response node and action appear
-    /// together: three round trips. An interruption between them leaves a response node without an action, which nobody looks at
-    /// and [`Product::gc_actions`] removes. Fences are not looked at here: see [`Product::stale_fences`].
+    /// The nodes it speaks of are written before. Two steps in three round trips: a number is drawn, then response node
+    /// and action appear together. An interruption between them leaves a response node without an action, which
+    /// nobody looks at and [`Product::gc_actions`] removes. Fences are not looked at here: see [`Product::stale_fences`].
     ///
     /// # Errors
     /// `Corrupt` when a proxy's node cannot be understood: it might be online.

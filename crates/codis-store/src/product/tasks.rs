@@ -33,11 +33,11 @@ impl Product {
             .collect())
     }
 
-    /// Rewrites a task that is still at the version it carries; says the new version.
-    pub async fn put_move(&self, task: &Versioned<Move>) -> Result<i32> {
-        let set = set(self.layout.task(task.task), wire::move_json(task), task.version);
-        self.store.commit_settled(vec![set]).await?;
-        Ok(task.version + 1)
+    /// Rewrites tasks, all or none, each still at the version it carries.
+    pub async fn put_moves(&self, tasks: &[Versioned<Move>]) -> Result<()> {
+        let set =
+            |task: &Versioned<Move>| set(self.layout.task(task.task), wire::move_json(task), task.version);
+        self.store.commit_settled(tasks.iter().map(set).collect()).await.map(drop)
     }
 
     /// Removes tasks, all or none, each still at the version it carries.

@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use zookeeper_client as zk;
 
 use self::calls::{node, session_state, sorted, transaction, zk_options};
@@ -222,18 +222,23 @@ impl ZkStore {
     pub(crate) async fn close(&self) -> Result<()> {
         let client = self.inner.client.write().unwrap_or_else(PoisonError::into_inner).take();
         let Some(client) = client else { return Ok(()) };
+        let before = client.state();
         let mut watcher = client.state_watcher();
         // The library closes the session when its last handle is dropped.
         drop(client);
+        let failed = |kind| Err(StoreError::new("close the session with", &self.inner.addr, kind));
         let closed = async { while !watcher.changed().await.is_terminated() {} };
-        let deadline = Instant::now() + self.inner.options.op_timeout;
-        let in_time = watcher_done(deadline, closed).await;
+        let result = match session_state(before) {
+            SessionState::Expired | SessionState::Closed => Ok(()),
+            // Nobody is there to hear of it; the session ends by its time-out.
+            SessionState::Disconnected => failed(ErrorKind::Unreachable),
+            SessionState::Connected => match timeout(self.inner.options.op_timeout, closed).await {
+                Ok(()) => Ok(()),
+                Err(_) => failed(ErrorKind::Timeout),
+            },
+        };
         self.inner.state.send_replace(SessionState::Closed);
-        if in_time {
-            Ok(())
-        } else {
-            Err(StoreError::new("close the session with", &self.inner.addr, ErrorKind::Timeout))
-        }
+        result
     }
 
     fn full(&self, path: &str) -> String {
@@ -282,18 +287,25 @@ impl Inner {
             }
         };
         let mut watcher = client.state_watcher();
-        self.state.send_replace(session_state(client.state()));
+        let now = session_state(client.state());
+        // The client first: who sees the new state must find it.
+        *self.client.write().unwrap_or_else(PoisonError::into_inner) = Some(client);
+        self.state.send_replace(now);
         let state = Arc::clone(&self.state);
         tokio::spawn(async move {
             loop {
                 let now = watcher.changed().await;
-                state.send_replace(session_state(now));
+                state.send_modify(|state| {
+                    // What was closed by us stays closed.
+                    if *state != SessionState::Closed {
+                        *state = session_state(now);
+                    }
+                });
                 if now.is_terminated() {
                     return;
                 }
             }
         });
-        *self.client.write().unwrap_or_else(PoisonError::into_inner) = Some(client);
         Ok(())
     }
 
@@ -376,8 +388,4 @@ fn forward(watcher: zk::OneshotWatcher) -> Watch {
         let _ = sender.send(if over { Fired::SessionOver } else { Fired::Changed });
     });
     watch
-}
-
-async fn watcher_done(deadline: Instant, closed: impl Future<Output = ()>) -> bool {
-    timeout_at(deadline, closed).await.is_ok()
 }
