@@ -77,7 +77,7 @@ impl Default for RunOptions {
             max_stall: Duration::from_millis(5),
             rate: None,
             wave_slots: 512,
-            workers: 3,
+            workers: 4,
             verify: Verify::default(),
             ack_patience: Duration::from_secs(5),
             wait_timeout: Duration::from_secs(1),

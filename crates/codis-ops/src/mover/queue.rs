@@ -162,7 +162,8 @@ mod tests {
                 note: String::new(),
                 extra: Extra::default(),
             };
-            cluster.slots[slot.id.index()] = Some(Versioned::new(slot, 3));
+            let index = slot.id.index();
+            cluster.slots[index] = Some(Versioned::new(slot, 3));
             cluster.moves.push(Versioned::new(task, 0));
         }
         cluster

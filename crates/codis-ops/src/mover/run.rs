@@ -8,8 +8,7 @@ use std::{
 
 use codis_core::{Addr, Cluster, Move, MoveState, SlotSet, Versioned};
 use codis_redis::{ConnectOptions, Lease, Route};
-use codis_store::{AuditRecord, StoreError};
-use futures::future::try_join_all;
+use codis_store::AuditRecord;
 use rand::Rng as _;
 
 use super::{
@@ -176,16 +175,16 @@ impl Run<'_> {
         deleted.map_err(|error| Failure::store("cannot delete finished tasks", &error))
     }
 
-    /// Writes tasks and takes over their new versions. Each for itself: they only inform.
+    /// Writes tasks, all or none, and takes over their new versions.
     pub(crate) async fn write_tasks(&self, items: Vec<&mut Item>) -> Result<(), Failure> {
-        let writes = items.into_iter().map(|item| async move {
-            item.task.version = self.cx.product.put_move(&item.task).await?;
-            Ok(())
-        });
-        let written = try_join_all(writes).await;
-        written
-            .map(drop)
-            .map_err(|error: StoreError| Failure::store("cannot note progress in the tasks", &error))
+        if items.is_empty() {
+            return Ok(());
+        }
+        let tasks: Vec<Versioned<Move>> = items.iter().map(|item| item.task.clone()).collect();
+        let written = self.cx.product.put_moves(&tasks).await;
+        written.map_err(|error| Failure::store("cannot note progress in the tasks", &error))?;
+        items.into_iter().for_each(|item| item.task.version += 1);
+        Ok(())
     }
 
     /// Both masters as the store has them now, if both still answer as masters.

@@ -28,7 +28,7 @@ impl Scene {
         let script = "for i=0,tonumber(ARGV[1])-1 do redis.call('SET','k:'..i,'value-'..i) end";
         scene.s.client().call(&["EVAL", script, "0", &keys.to_string()]).unwrap();
         let cx = scene.open().await;
-        change(&cx, |cluster| plan::init(cluster)).await;
+        change(&cx, plan::init).await;
         for (group, server) in [(S, &scene.s), (D, &scene.d)] {
             let addr = addr(server);
             change(&cx, |cluster| plan::add_group(cluster, group, Some(&addr), &[])).await;

@@ -38,7 +38,7 @@ pub struct BulkOptions {
 
 impl Default for BulkOptions {
     fn default() -> Self {
-        Self { max_stall: Duration::from_millis(5), workers: 3, rate: None, attempts: 8 }
+        Self { max_stall: Duration::from_millis(5), workers: 4, rate: None, attempts: 8 }
     }
 }
 
