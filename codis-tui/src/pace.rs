@@ -27,13 +27,40 @@ impl Pace {
 
     /// Keys per second of these tasks together, or `None` if they were not watched long enough.
     ///
-    /// Tasks that came or went within the window do not count: a finished task takes its figures
-    /// with it, and that is not a negative rate.
+    /// Counted from the oldest moment that knew all of them: tasks are queued and finished at any
+    /// time, and their coming and going is no movement of keys.
     pub fn rate(&self, tasks: &[u64]) -> Option<f64> {
-        let (then, old) = self.samples.front()?;
         let (now, new) = self.samples.back()?;
+        let knows_all = |sample: &BTreeMap<u64, u64>| tasks.iter().all(|task| sample.contains_key(task));
+        let (then, old) = self.samples.iter().find(|(_, sample)| knows_all(sample))?;
         let elapsed = now.checked_sub(*then).filter(|ms| *ms >= LEAST_MS)?;
         let moved: u64 = tasks.iter().filter_map(|task| new.get(task)?.checked_sub(*old.get(task)?)).sum();
         Some(moved as f64 * 1_000.0 / elapsed as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pace that saw these tasks, with so many keys moved, at these moments.
+    fn seen(samples: &[(u64, &[(u64, u64)])]) -> Pace {
+        let samples = samples.iter().map(|(at, tasks)| (*at, tasks.iter().copied().collect()));
+        Pace { samples: samples.collect() }
+    }
+
+    #[test]
+    fn tasks_that_come_and_go_do_not_change_the_rate_of_the_others() {
+        let pace =
+            seen(&[(0, &[(1, 500)]), (1_000, &[(1, 900), (2, 0), (3, 0)]), (3_000, &[(2, 100), (3, 300)])]);
+        assert_eq!(pace.rate(&[2, 3]), Some(200.0));
+        assert_eq!(pace.rate(&[3]), Some(150.0));
+    }
+
+    #[test]
+    fn a_short_look_says_nothing() {
+        assert_eq!(seen(&[]).rate(&[1]), None);
+        assert_eq!(seen(&[(0, &[(1, 0)]), (500, &[(1, 900)])]).rate(&[1]), None);
+        assert_eq!(seen(&[(0, &[]), (5_000, &[(1, 900)])]).rate(&[1]), None);
     }
 }

@@ -50,7 +50,8 @@ impl Wave {
 
     /// Time that the rest will take at this pace, milliseconds.
     pub fn eta_ms(&self) -> Option<u64> {
-        let left = self.keys_total?.saturating_sub(self.keys_moved);
+        // Clients may have written more keys than there were when they were counted.
+        let left = self.keys_total?.checked_sub(self.keys_moved).filter(|left| *left > 0)?;
         let rate = self.keys_per_s.filter(|rate| *rate > 0.0)?;
         Some((left as f64 * 1_000.0 / rate) as u64)
     }
