@@ -62,9 +62,9 @@ impl Registry {
         }
     }
 
-    /// What the client calls itself.
-    pub(crate) fn name(&self, id: u64) -> String {
-        self.lock().get(&id).map(|client| client.name.to_string()).unwrap_or_default()
+    /// What the client calls itself, if anything.
+    pub(crate) fn name(&self, id: u64) -> Option<String> {
+        self.lock().get(&id).filter(|client| !client.name.is_empty()).map(|client| client.name.to_string())
     }
 
     /// The line of CLIENT INFO.

@@ -8,8 +8,9 @@ use tokio::net::TcpStream;
 /// From this size on, a request or reply is passed on as it lies instead of being copied.
 pub(super) const BIG: usize = 32 << 10;
 
-/// Buffers above this capacity are given back to the allocator rather than kept.
-const KEEP_CAPACITY: usize = 64 << 10;
+/// Small things are put side by side in buffers of this size. Larger ones would be given back to the
+/// kernel and got anew from it, page by page, in every turn.
+const CHUNK: usize = 64 << 10;
 /// Bytes of buffers that a worker keeps for the next turn.
 const KEEP_TOTAL: usize = 512 << 10;
 
@@ -30,7 +31,7 @@ impl Pool {
     /// Takes a buffer back, or drops it if there are enough.
     pub(super) fn give(&mut self, mut buf: Vec<u8>) {
         let capacity = buf.capacity();
-        if capacity > 0 && capacity <= KEEP_CAPACITY && self.bytes + capacity <= KEEP_TOTAL {
+        if capacity > 0 && capacity <= 2 * CHUNK && self.bytes + capacity <= KEEP_TOTAL {
             buf.clear();
             self.bytes += capacity;
             self.free.push(buf);
@@ -64,9 +65,7 @@ impl OutBuf {
     /// Appends a copy.
     #[inline]
     pub(super) fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
-        if self.tail.capacity() == 0 {
-            self.tail = pool.take();
-        }
+        self.make_room(bytes.len(), pool);
         self.tail.extend_from_slice(bytes);
         self.len += bytes.len();
     }
@@ -74,9 +73,7 @@ impl OutBuf {
     /// Appends what `write` writes.
     #[inline]
     pub(super) fn push_with(&mut self, pool: &mut Pool, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.tail.capacity() == 0 {
-            self.tail = pool.take();
-        }
+        self.make_room(0, pool);
         let before = self.tail.len();
         write(&mut self.tail);
         self.len += self.tail.len() - before;
@@ -85,12 +82,31 @@ impl OutBuf {
     /// Appends without a copy.
     pub(super) fn push_big(&mut self, bytes: Bytes) {
         self.len += bytes.len();
-        if self.tail.len() > self.written {
-            let mut small = Bytes::from(std::mem::take(&mut self.tail));
-            small.advance(std::mem::take(&mut self.written));
-            self.front.push_back(small);
-        }
+        self.close_tail();
         self.front.push_back(bytes);
+    }
+
+    /// Makes sure that `more` bytes fit into `tail` without moving what is there.
+    #[inline]
+    fn make_room(&mut self, more: usize, pool: &mut Pool) {
+        if self.tail.len() + more > CHUNK {
+            self.close_tail();
+        }
+        if self.tail.capacity() == 0 {
+            self.tail = pool.take();
+        }
+    }
+
+    /// Lets something stand behind what is in `tail`.
+    fn close_tail(&mut self) {
+        let written = std::mem::take(&mut self.written);
+        if self.tail.len() > written {
+            let mut small = Bytes::from(std::mem::take(&mut self.tail));
+            small.advance(written);
+            self.front.push_back(small);
+        } else {
+            self.tail.clear();
+        }
     }
 
     /// Forgets everything.

@@ -14,6 +14,9 @@ use super::{
     slots::LocalRoute,
 };
 
+/// A server's queue that has grown to this is written before the turn ends, while it is in the cache.
+const EARLY: usize = 128 << 10;
+
 /// What the reader of a session does after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -189,7 +192,11 @@ impl Worker {
             Some(whole) if whole.len() >= BIG => queue.out.push_big(whole.clone()),
             _ => queue.out.push(frame.bytes, &mut self.pool),
         }
+        let full = queue.out.len() >= EARLY && !queue.want_write;
         self.touch_backend(backend);
+        if full {
+            self.write_backend(backend);
+        }
         Outcome::Done
     }
 

@@ -154,7 +154,10 @@ impl Worker {
         let sub = frame.arg(1).to_ascii_uppercase();
         match (sub.as_slice(), frame.args.len()) {
             (b"ID", 2) => push_integer(out, client as i64),
-            (b"GETNAME", 2) => push_bulk(out, self.registry.name(client).as_bytes()),
+            (b"GETNAME", 2) => match self.registry.name(client) {
+                Some(name) => push_bulk(out, name.as_bytes()),
+                None => out.extend_from_slice(b"$-1\r\n"),
+            },
             (b"SETNAME", 3) => {
                 self.set_name(id, frame.arg(2))?;
                 return ok(out);
@@ -224,7 +227,10 @@ fn about_commands(frame: Frame<'_>, out: &mut Vec<u8>) -> Result<(), String> {
                 }
             }
         }
-        Some(b"GETKEYS") if frame.args.len() > 2 => return keys_of(frame, out),
+        Some(b"GETKEYS") if frame.args.len() > 3 => return keys_of(frame, out),
+        Some(b"GETKEYS") => {
+            return Err("ERR wrong number of arguments for 'command|getkeys' command".to_owned());
+        }
         Some(other) => {
             let text = printable(other).to_ascii_lowercase();
             return Err(format!("ERR command 'command|{text}' is not supported by codis-proxy yet"));

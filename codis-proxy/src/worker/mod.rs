@@ -19,6 +19,8 @@ mod receive;
 mod session;
 mod slots;
 mod split;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::{

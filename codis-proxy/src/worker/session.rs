@@ -1,6 +1,6 @@
 //! A client's connection: its bytes in, its replies in order, its bytes out.
 //!
-//! What holds here, and the test (in `tests/`) that proves it:
+//! What holds here, and the test (in `tests/data_path/`) that proves it:
 //! - every request gets exactly one reply, in request order: `pipeline.rs`;
 //! - a failed backend fails the requests it held and nothing else: `backend_loss.rs`;
 //! - after a protocol error the connection closes once its earlier replies are written: `garbage.rs`;

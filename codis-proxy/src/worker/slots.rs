@@ -102,7 +102,8 @@ impl Worker {
             if state.unfinished > 0 {
                 state.draining = true;
             } else {
-                self.apply(slot);
+                // Earlier tables may have waited for it.
+                self.drained(slot);
             }
         }
         self.movers.installed(&table);
@@ -151,7 +152,7 @@ impl Worker {
     }
 
     #[cold]
-    pub(super) fn drained(&mut self, slot: SlotId) {
+    fn drained(&mut self, slot: SlotId) {
         self.apply(slot);
         for install in &mut self.slots.installs {
             install.draining.retain(|other| *other != slot);

@@ -1,0 +1,108 @@
+//! Commands that the proxy answers itself, and those that it refuses.
+
+use std::process::Command;
+
+use codis_testkit::{Process, RedisServer, Reply, RespClient, Sandbox, need};
+
+use crate::{Cluster, DEADLINE};
+
+#[test]
+fn session_commands_answer_as_a_server_does() {
+    need!("redis");
+    let cluster = Cluster::start(1);
+    let mut client = cluster.client();
+    let mut server = cluster.servers[0].client();
+    for args in [
+        &["PING"][..],
+        &["PING", "hi"],
+        &["ping", "a", "b"],
+        &["ECHO", "x"],
+        &["ECHO"],
+        &["SELECT", "0"],
+        &["SELECT"],
+        &["CLIENT", "SETNAME", "me"],
+        &["CLIENT", "GETNAME"],
+        &["CLIENT", "SETNAME", "a b"],
+        &["CLIENT", "GETNAME"],
+        &["HELLO", "4"],
+        &["HELLO", "x"],
+        &["RESET"],
+        &["CLIENT", "GETNAME"],
+        &["COMMAND", "GETKEYS", "MSET", "a", "1", "b", "2"],
+        &["COMMAND", "GETKEYS", "PING"],
+        &["COMMAND", "GETKEYS", "PING", "x"],
+        &["QUIT"],
+    ] {
+        let (ours, theirs) = (client.call(args).unwrap(), server.call(args).unwrap());
+        assert_eq!(ours, theirs, "{args:?}");
+    }
+    assert!(client.read().is_err(), "QUIT closes");
+}
+
+#[test]
+fn what_only_a_proxy_says() {
+    need!("redis");
+    let cluster = Cluster::start(2);
+    let mut client = cluster.client();
+    let mut say = |args: &[&str]| client.call(args).unwrap();
+    assert_eq!(say(&["SELECT", "1"]).text(), "ERR invalid DB index, only accept DB 0");
+    assert_eq!(say(&["HELLO", "3"]).text(), "NOPROTO unsupported protocol version");
+    assert_eq!(
+        say(&["CONFIG", "SET", "a", "b"]).text(),
+        "ERR command 'config' is not allowed through codis-proxy"
+    );
+    assert_eq!(say(&["FLUSHALL"]).text(), "ERR command 'flushall' is not allowed through codis-proxy");
+    assert_eq!(say(&["MULTI"]).text(), "ERR command 'multi' is not supported by codis-proxy yet");
+    assert_eq!(say(&["BLPOP", "a", "0"]).text(), "ERR command 'blpop' is not supported by codis-proxy yet");
+    let xread = ["XREAD", "BLOCK", "0", "STREAMS", "s", "$"];
+    assert_eq!(say(&xread).text(), "ERR command 'xread' is not supported by codis-proxy yet");
+    assert_eq!(say(&["XREAD", "STREAMS", "block", "0"]), Reply::Array(None));
+    assert_eq!(say(&["SUNION", "a", "b"]).text(), "CROSSSLOT Keys in request don't hash to the same slot");
+    assert_eq!(say(&["SADD", "{t}a", "1"]), Reply::Int(1));
+    assert_eq!(say(&["SUNIONSTORE", "{t}c", "{t}a", "{t}b"]), Reply::Int(1));
+    assert_eq!(say(&["OBJECT", "ENCODING", "{t}a"]).text(), "intset");
+    assert!(say(&["OBJECT", "NOSUCH", "a"]).text().starts_with("ERR unknown subcommand 'NOSUCH'"));
+    assert!(say(&["NOSUCH", "a"]).text().starts_with("ERR unknown command 'NOSUCH'"));
+    assert_eq!(say(&["EVAL", "return {1,{2,KEYS[1]}}", "1", "k"]).is_error(), false);
+    assert!(say(&["INFO"]).text().contains("redis_mode:standalone"));
+    assert!(matches!(say(&["CLIENT", "ID"]), Reply::Int(1..)));
+    assert!(say(&["CLIENT", "LIST"]).text().contains("addr=127.0.0.1:"));
+    assert!(matches!(say(&["COMMAND", "COUNT"]), Reply::Int(200..)));
+    let Reply::Array(Some(all)) = say(&["COMMAND"]) else { panic!() };
+    assert!(all.len() > 200);
+    assert!(matches!(say(&["HELLO", "2", "SETNAME", "x"]), Reply::Array(Some(_))));
+    assert_eq!(say(&["CLIENT", "GETNAME"]).text(), "x");
+}
+
+#[test]
+fn clients_and_servers_are_given_the_same_password() {
+    need!("redis");
+    let server = RedisServer::builder().password("hush").start();
+    let sandbox = Sandbox::create("password").unwrap();
+    let map = format!("[{{\"id\":0,\"backend_addr\":\"{}\"}}]", server.addr());
+    let map = sandbox.write("map.json", &map).unwrap();
+    let (port, admin) =
+        (codis_testkit::PortLease::take().unwrap(), codis_testkit::PortLease::take().unwrap());
+    let args = ["--static", map.to_str().unwrap(), "--listen", &port.addr(), "--admin", &admin.addr()];
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_codis-proxy"));
+    let proxy = Process::start("proxy", program, args, &[("CODIS_PASSWORD", "hush")], &sandbox).unwrap();
+    proxy.wait_ready(DEADLINE, || RespClient::connect(port.port(), DEADLINE).is_ok()).unwrap();
+    let mut client = RespClient::connect(port.port(), DEADLINE).unwrap();
+    // The empty tag hashes to slot 0, the only one that is assigned.
+    let mut say = |args: &[&str]| client.call(args).unwrap().text();
+    assert_eq!(say(&["GET", "{}a"]), "NOAUTH Authentication required.");
+    assert_eq!(say(&["PING"]), "NOAUTH Authentication required.");
+    assert!(say(&["AUTH", "wrong"]).starts_with("WRONGPASS"));
+    assert!(say(&["AUTH", "other", "hush"]).starts_with("WRONGPASS"));
+    assert!(say(&["HELLO", "2"]).starts_with("NOAUTH"));
+    assert_eq!(say(&["AUTH", "hush"]), "OK");
+    assert_eq!(say(&["SET", "{}a", "1"]), "OK");
+    assert!(say(&["AUTH", "wrong"]).starts_with("WRONGPASS"));
+    assert_eq!(say(&["GET", "{}a"]), "NOAUTH Authentication required.");
+    assert_eq!(say(&["AUTH", "default", "hush"]), "OK");
+    assert_eq!(say(&["GET", "{}a"]), "1");
+    assert_eq!(say(&["GET", "a"]), "ERR slot 579 is not assigned to a group with a master");
+    assert!(!proxy.log().contains("hush"));
+    let help = Command::new(program).arg("--help").output().unwrap();
+    assert!(!String::from_utf8_lossy(&help.stdout).contains("--password"));
+}
