@@ -75,8 +75,8 @@ pub(crate) fn text(failure: &Failure) -> String {
 }
 
 /// A mistake on the command line, as the same four parts. `command` is the program with the verb
-/// that was recognised, `line` what was typed.
-pub(crate) fn usage(error: &clap::Error, command: &str, line: &str) -> Failure {
+/// that was recognised, `has` the commands below it, `line` what was typed.
+pub(crate) fn usage(error: &clap::Error, command: &str, has: &[String], line: &str) -> Failure {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
@@ -113,7 +113,7 @@ pub(crate) fn usage(error: &clap::Error, command: &str, line: &str) -> Failure {
             if let Some(near) = context(ContextKind::SuggestedSubcommand) {
                 next = format!("write {near}, or see {next}");
             }
-            (format!("there is no command `{name}`"), format!("{command} does not have it"))
+            (format!("there is no command `{name}`"), format!("{command} has: {}", has.join(", ")))
         }
         ErrorKind::MissingRequiredArgument => {
             ("an argument is missing".to_owned(), format!("it needs {argument}"))

@@ -57,21 +57,25 @@ fn not_a_command(error: &clap::Error) -> u8 {
             let _ = write!(std::io::stderr(), "{}", error.render());
             FailureKind::Usage.exit_status()
         }
-        _ => error::Stop::from(error::usage(error, &recognised(), &line())).report(),
+        _ => {
+            let (command, below) = recognised();
+            error::Stop::from(error::usage(error, &command, &below, &line())).report()
+        }
     }
 }
 
-/// The program and the verb that the arguments name, as far as they name one.
-fn recognised() -> String {
+/// The program and the verb that the arguments name, as far as they name one, and what is below it.
+fn recognised() -> (String, Vec<String>) {
     let mut command = Cli::command();
     let mut names = vec!["codisctl".to_owned()];
-    for argument in std::env::args().skip(1) {
+    for argument in std::env::args_os().skip(1) {
         if let Some(inner) = command.find_subcommand(&argument) {
-            names.push(argument);
+            names.push(inner.get_name().to_owned());
             command = inner.clone();
         }
     }
-    names.join(" ")
+    let below = command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect();
+    (names.join(" "), below)
 }
 
 /// The command as it was typed; arguments with blanks in quotes. No argument is a secret.

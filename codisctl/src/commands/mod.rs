@@ -82,3 +82,8 @@ fn damage(cluster: &Cluster) -> Done {
 fn cell<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
+
+/// A cause without the number of the operating system's error.
+fn cause(text: &str) -> &str {
+    text.split(" (os error").next().unwrap_or(text)
+}

@@ -62,7 +62,7 @@ pub(crate) struct Picture {
     bar: Option<ProgressBar>,
     begun: Instant,
     now: String,
-    last_log: Option<(u64, WavePhase, Instant)>,
+    last_log: Option<((u64, WavePhase), Instant)>,
 }
 
 impl Picture {
@@ -105,20 +105,22 @@ impl Picture {
 
     fn wave(&mut self, ui: &Ui, wave: &WaveProgress) {
         let over = matches!(wave.phase, WavePhase::Done | WavePhase::Failed);
-        if self.bar.is_some() && !over {
-            self.show(wave_lines(wave, ui.look().ascii));
+        if self.bar.is_some() {
+            self.show(if over { String::new() } else { wave_lines(wave, ui.look().ascii) });
+            if !over {
+                return;
+            }
+        }
+        // A switch is told when all have acknowledged it.
+        let switching = matches!(wave.phase, WavePhase::PreMigrate | WavePhase::Online);
+        let now = (wave.wave, wave.phase);
+        let old = self.last_log.is_some_and(|(told, at)| told == now && at.elapsed() < LOG_EVERY);
+        let begins = self.last_log.is_none_or(|(told, _)| told != now);
+        if old || (begins && switching && wave.acks.0 < wave.acks.1.max(1)) {
             return;
         }
-        let new = match self.last_log {
-            Some((number, phase, at)) => {
-                number != wave.wave || phase != wave.phase || at.elapsed() >= LOG_EVERY
-            }
-            None => true,
-        };
-        if new {
-            self.last_log = Some((wave.wave, wave.phase, Instant::now()));
-            self.line(ui, &wave_log(wave));
-        }
+        self.last_log = Some((now, Instant::now()));
+        self.line(ui, &format!("{} {}", units::time(unix_ms()), wave_log(wave)));
     }
 
     /// Redraws.
@@ -216,8 +218,16 @@ fn wave_log(wave: &WaveProgress) -> String {
         WavePhase::Done => {
             format!("{head} done {} keys stall max {:.1}ms{note}", wave.keys_moved, wave.stall_max_ms)
         }
-        phase => format!("{head} {} acks {}/{}{note}", phase.as_str(), wave.acks.0, wave.acks.1),
+        phase if wave.acks.1 > 0 => {
+            format!("{head} {} acks {}/{}{note}", phase.as_str(), wave.acks.0, wave.acks.1)
+        }
+        phase => format!("{head} {}{note}", phase.as_str()),
     }
+}
+
+fn unix_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn keys(wave: &WaveProgress) -> String {

@@ -32,11 +32,7 @@ impl File {
     /// `Usage`, with the file and the line, if the text is no such thing.
     pub fn parsed<T: FromStr<Err: std::fmt::Display>>(&self, key: &str) -> Result<Option<T>, Failure> {
         let Some(text) = self.get(key) else { return Ok(None) };
-        text.parse().map(Some).map_err(|error| {
-            let place = format!("{}: {key} = \"{text}\"", self.name.display());
-            Failure::new(FailureKind::Usage, format!("wrong value for `{key}`"), place, error)
-                .next("correct the file, or give the value as a flag")
-        })
+        text.parse().map(Some).map_err(|error| self.wrong(key, error))
     }
 }
 

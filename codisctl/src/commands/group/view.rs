@@ -7,7 +7,7 @@ use codis_ops::{LiveRole, ServerInfo};
 use serde::Serialize;
 
 use crate::{
-    commands::cell,
+    commands::{cause, cell},
     render::{Fit, Glyphs, Grid, Look, units},
 };
 
@@ -106,7 +106,7 @@ impl ServerView {
             ops_per_s: info.map(|info| info.ops_per_s),
             link_up: info.and_then(|info| info.link_up),
             lag_bytes: slave.zip(master).map(|(slave, master)| master.offset.saturating_sub(slave.offset)),
-            error: live.and_then(|answer| answer.as_ref().err().cloned()),
+            error: live.and_then(|answer| answer.as_ref().err()).map(|error| cause(error).to_owned()),
         }
     }
 

@@ -5,7 +5,7 @@ use codis_ops::{ProxyStats, observe};
 use serde::Serialize;
 
 use crate::{
-    commands::{cell, damage},
+    commands::{cause, cell, damage},
     error::Done,
     render::{Fit, Grid, Look, units},
     session::Session,
@@ -88,7 +88,7 @@ impl ProxyLine {
             p99_ms: stats.map(|stats| stats.recent.latency.p99_ms),
             routes_agree: ready.zip(usual).map(|(stats, usual)| stats.slots_digest == usual),
             last_action: stats.and_then(|stats| stats.last_action),
-            error: answer.and_then(|answer| answer.as_ref().err().cloned()),
+            error: answer.and_then(|answer| answer.as_ref().err()).map(|error| cause(error).to_owned()),
         }
     }
 }

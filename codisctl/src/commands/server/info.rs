@@ -3,6 +3,7 @@ use codis_ops::{Failure, FailureKind, LiveRole, ServerInfo, observe};
 use serde::Serialize;
 
 use crate::{
+    commands::cause,
     error::Done,
     render::{Look, units},
     session::Session,
@@ -54,7 +55,7 @@ pub(super) async fn run(session: &Session, args: &InfoArgs) -> Done {
     let mut answers = observe::servers(&cx, &alone(&cluster, &args.server), session.settings.timeout).await;
     cx.close().await;
     let fail = |why: String| {
-        Failure::new(FailureKind::Unreachable, "the server does not answer", &args.server, why)
+        Failure::new(FailureKind::Unreachable, "the server does not answer", &args.server, cause(&why))
             .next("look whether it runs; its password goes into CODIS_PASSWORD or password_file")
     };
     let answer = answers.remove(&args.server).unwrap_or_else(|| Err("it was not asked".to_owned()));

@@ -4,10 +4,7 @@
 //! also answers the questions a person has after a typing error: which keys are there, what does
 //! this one take, what should the line say.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use toml::de::{DeTable, DeValue};
 
@@ -47,6 +44,13 @@ pub struct Key {
     pub example: &'static str,
 }
 
+impl Key {
+    /// `table.name`, or `name` at the top.
+    pub fn path(&self) -> String {
+        if self.table.is_empty() { self.name.to_owned() } else { format!("{}.{}", self.table, self.name) }
+    }
+}
+
 /// Every key there is. `docs/configuration.md` describes the same ones; a test compares.
 pub const KEYS: &[Key] = &[
     Key { table: "", name: "product", takes: Takes::Text, example: "product = \"feed\"" },
@@ -71,15 +75,42 @@ const OUTPUT: Takes = Takes::OneOf(&["table", "json", "plain"]);
 /// What a file says; `None` where it says nothing.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct File {
-    pub(super) name: PathBuf,
-    values: Vec<(String, String)>,
+    name: String,
+    values: Vec<Value>,
+}
+
+/// A value and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Value {
+    path: String,
+    text: String,
+    line: usize,
+    place: String,
 }
 
 impl File {
     /// The value of `table.name`, or of `name` at the top.
     pub fn get(&self, path: &str) -> Option<&str> {
-        self.values.iter().find(|(key, _)| key == path).map(|(_, value)| value.as_str())
+        self.value(path).map(|value| value.text.as_str())
     }
+
+    fn value(&self, path: &str) -> Option<&Value> {
+        self.values.iter().find(|value| value.path == path)
+    }
+
+    /// What is wrong with a value that is text, as its key wants, but not the right one.
+    pub(super) fn wrong(&self, path: &str, why: impl std::fmt::Display) -> Failure {
+        let (line, place) = self.value(path).map_or((0, ""), |value| (value.line, &value.place));
+        let example = KEYS.iter().find(|key| key.path() == path).map_or("", |key| key.example);
+        let what = title(&self.name, line, &format!("wrong value for `{path}`"));
+        Failure::new(FailureKind::Usage, what, place, why).next(format!("write e.g. `{example}`"))
+    }
+}
+
+/// `codis.toml line 14: unknown key`, with the file's name only; its path is in the place.
+fn title(file: &str, line: usize, what: &str) -> String {
+    let name = Path::new(file).file_name().map_or(file.into(), |name| name.to_string_lossy());
+    format!("{name} line {line}: {what}")
 }
 
 /// Reads and checks a file.
@@ -109,21 +140,17 @@ fn parse(text: &str, name: &str) -> Result<File, Failure> {
             "correct the line; keys and values are described in docs/configuration.md",
         )
     })?;
-    let mut file = File { name: PathBuf::from(name), values: Vec::new() };
+    let mut file = File { name: name.to_owned(), values: Vec::new() };
     for (key, value) in document.get_ref() {
         let at = key.span().start;
         match value.get_ref() {
             DeValue::Table(table) if is_table(key.get_ref()) => {
                 for (inner, value) in table {
                     let at = inner.span().start;
-                    let taken = source.take(key.get_ref(), inner.get_ref(), at, value.get_ref())?;
-                    file.values.push((format!("{}.{}", key.get_ref(), inner.get_ref()), taken));
+                    file.values.push(source.take(key.get_ref(), inner.get_ref(), at, value.get_ref())?);
                 }
             }
-            value => {
-                let taken = source.take("", key.get_ref(), at, value)?;
-                file.values.push((key.get_ref().to_string(), taken));
-            }
+            value => file.values.push(source.take("", key.get_ref(), at, value)?),
         }
     }
     Ok(file)
@@ -139,8 +166,8 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// The value of a key as text, or what is wrong with the key or the value.
-    fn take(&self, table: &str, name: &str, at: usize, value: &DeValue<'_>) -> Result<String, Failure> {
+    /// The value of a key, or what is wrong with the key or the value.
+    fn take(&self, table: &str, name: &str, at: usize, value: &DeValue<'_>) -> Result<Value, Failure> {
         let path = if table.is_empty() { name.to_owned() } else { format!("{table}.{name}") };
         let Some(key) = KEYS.iter().find(|key| key.table == table && key.name == name) else {
             return Err(self.unknown(table, name, &path, at));
@@ -159,7 +186,10 @@ impl Source<'_> {
             Takes::Duration if super::duration(text).is_err() => {
                 Err(wrong(format!("it takes {}, not `{text}`", key.takes.describe())))
             }
-            _ => Ok(text.to_string()),
+            _ => {
+                let (line, place) = self.place(at);
+                Ok(Value { path, text: text.to_string(), line, place })
+            }
         }
     }
 
@@ -184,13 +214,17 @@ impl Source<'_> {
     }
 
     fn failure(&self, at: usize, what: &str, why: String, next: &str) -> Failure {
+        let (line, place) = self.place(at);
+        Failure::new(FailureKind::Usage, title(self.name, line, what), place, why).next(next)
+    }
+
+    /// The line of a byte, and `file:line:column   text of the line`.
+    fn place(&self, at: usize) -> (usize, String) {
         let before = &self.text[..at.min(self.text.len())];
         let line = before.matches('\n').count() + 1;
         let column = before.len() - before.rfind('\n').map_or(0, |n| n + 1) + 1;
         let words = self.text.lines().nth(line - 1).unwrap_or("").trim();
-        let place = format!("{}:{line}:{column}   {words}", self.name);
-        let file = Path::new(self.name).file_name().map_or(self.name.into(), |name| name.to_string_lossy());
-        Failure::new(FailureKind::Usage, format!("{file} line {line}: {what}"), place, why).next(next)
+        (line, format!("{}:{line}:{column}   {words}", self.name))
     }
 }
 
@@ -307,13 +341,19 @@ mod tests {
     fn every_example_is_what_its_key_takes() {
         for key in KEYS {
             let table = if key.table.is_empty() { String::new() } else { format!("[{}]\n", key.table) };
-            let path = if key.table.is_empty() {
-                key.name.to_owned()
-            } else {
-                format!("{}.{}", key.table, key.name)
-            };
+            let path = key.path();
             let file = parse(&format!("{table}{}\n", key.example), "codis.toml").unwrap();
             assert!(file.get(&path).is_some(), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_described_for_people() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+        let page = fs::read_to_string(page).unwrap();
+        for key in KEYS {
+            assert!(page.contains(&format!("| `{}` |", key.path())), "{}", key.path());
+            assert!(page.contains(key.example), "{}", key.example);
         }
     }
 }

@@ -1,0 +1,10 @@
+//! The real program on real stores and servers: what every verb prints, and what every mistake says.
+#![expect(clippy::unwrap_used, reason = "a test says where it fails")]
+
+mod changes;
+mod lists;
+mod live;
+mod mistakes;
+mod settings;
+mod support;
+mod terminal;
