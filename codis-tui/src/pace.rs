@@ -28,14 +28,18 @@ impl Pace {
     /// Keys per second of these tasks together, or `None` if they were not watched long enough.
     ///
     /// Counted from the oldest moment that knew all of them: tasks are queued and finished at any
-    /// time, and their coming and going is no movement of keys.
+    /// time, and their coming and going is no movement of keys. The time in which none of them had
+    /// moved a key was not spent on moving keys, and does not count either.
     pub fn rate(&self, tasks: &[u64]) -> Option<f64> {
-        let (now, new) = self.samples.back()?;
-        let knows_all = |sample: &BTreeMap<u64, u64>| tasks.iter().all(|task| sample.contains_key(task));
-        let (then, old) = self.samples.iter().find(|(_, sample)| knows_all(sample))?;
+        let moved = |sample: &BTreeMap<u64, u64>| -> Option<u64> {
+            tasks.iter().map(|task| sample.get(task).copied()).sum()
+        };
+        let known = self.samples.iter().filter_map(|(at, sample)| Some((*at, moved(sample)?)));
+        let known: Vec<(u64, u64)> = known.collect();
+        let start = known.iter().rposition(|(_, moved)| *moved == 0).unwrap_or(0);
+        let ((then, old), (now, new)) = (known.get(start)?, known.last()?);
         let elapsed = now.checked_sub(*then).filter(|ms| *ms >= LEAST_MS)?;
-        let moved: u64 = tasks.iter().filter_map(|task| new.get(task)?.checked_sub(*old.get(task)?)).sum();
-        Some(moved as f64 * 1_000.0 / elapsed as f64)
+        Some(new.checked_sub(*old)? as f64 * 1_000.0 / elapsed as f64)
     }
 }
 
@@ -55,6 +59,19 @@ mod tests {
             seen(&[(0, &[(1, 500)]), (1_000, &[(1, 900), (2, 0), (3, 0)]), (3_000, &[(2, 100), (3, 300)])]);
         assert_eq!(pace.rate(&[2, 3]), Some(200.0));
         assert_eq!(pace.rate(&[3]), Some(150.0));
+    }
+
+    #[test]
+    fn the_time_before_the_first_key_does_not_count() {
+        let waiting: &[(u64, u64)] = &[(1, 0), (2, 0)];
+        let pace = seen(&[
+            (0, waiting),
+            (5_000, waiting),
+            (6_000, &[(1, 50), (2, 0)]),
+            (7_000, &[(1, 90), (2, 10)]),
+        ]);
+        assert_eq!(pace.rate(&[1, 2]), Some(50.0));
+        assert_eq!(seen(&[(0, &[(1, 70)]), (2_000, &[(1, 70)])]).rate(&[1]), Some(0.0), "it stands still");
     }
 
     #[test]
