@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use codis_core::{Proxy, ProxyState, Versioned};
+use codis_core::{Proxy, ProxyState, SlotSet, Versioned};
 use codis_store::{ErrorKind, SessionState, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -12,7 +12,7 @@ use super::{FollowError, Follower, PAUSE, causes, jittered};
 /// workers go on waiting, and no action for those slots is acknowledged before they are done; but a
 /// proxy that stayed offline for ever would hold up every other change with its fence.
 const DRAIN: Duration = Duration::from_secs(10);
-/// Pause between two looks while slots are not ready.
+/// Pause between two looks while the proxy may not go online. Slots have no watch of their own.
 const RECHECK: Duration = Duration::from_secs(1);
 
 /// What came of one attempt.
@@ -28,9 +28,10 @@ impl Follower {
     ///
     /// # Errors
     /// What a person has to look at before the proxy can start.
-    pub(super) async fn join_first(&mut self, deadline: Instant) -> Result<ProxyState, FollowError> {
+    pub(super) async fn join_first(&mut self, mut deadline: Instant) -> Result<ProxyState, FollowError> {
         let mut pause = PAUSE.0;
         loop {
+            let begun = Instant::now();
             let why = match self.join().await {
                 Ok(Attempt::Joined(state)) => return Ok(state),
                 Ok(Attempt::NotInitialised) => {
@@ -41,13 +42,22 @@ impl Follower {
                     let addr = other.addr.to_string();
                     return Err(FollowError::Taken { id: other.id.clone(), addr, pid: other.pid });
                 }
-                Err(error) if Instant::now() + pause >= deadline => return Err(self.gave_up(error)),
+                Err(error) if self.waited_enough(begun, deadline) => return Err(self.gave_up(error)),
                 Err(error) => causes(&error),
             };
             tracing::warn!(why, "cannot register yet; trying again");
+            if begun.elapsed() > self.start_timeout {
+                // It has waited for slots in between: the store was there.
+                deadline = Instant::now() + self.start_timeout;
+            }
             sleep(jittered(pause)).await;
             pause = (pause * 2).min(PAUSE.1);
         }
+    }
+
+    /// Whether an attempt that began at `begun` and has just failed was the last.
+    fn waited_enough(&self, begun: Instant, deadline: Instant) -> bool {
+        begun.elapsed() <= self.start_timeout && Instant::now() + PAUSE.0 >= deadline
     }
 
     fn gave_up(&self, error: StoreError) -> FollowError {
@@ -85,22 +95,51 @@ impl Follower {
             facts.store_connected = true;
             facts.state = ProxyState::Offline.as_str();
         });
-        // Before anything else: without slots there is nothing to register for.
         if !self.load_all().await? {
             return Ok(Attempt::NotInitialised);
         }
+        let first = self.listener.is_some();
+        if first && self.auto_online {
+            self.wait_until_ready().await?;
+        }
+        // Before anyone counts on us: what is served from here on is what the store says.
+        self.install().await;
         if let Some(other) = self.register().await? {
             return Ok(Attempt::Taken(other));
         }
-        // From here on our fence holds up whatever needs confirmation. Anything published from the
-        // list below on is looked at, even if it was sent before we could be among its receivers.
+        // From here on our fence holds up whatever needs confirmation, and anything published after
+        // the newest of these is looked at.
         let (actions, _) = self.product.watch_actions().await?;
         self.seen = actions.last().copied();
-        let state = self.go_online().await?;
+        let state = self.go_online(self.auto_online || !first).await?;
         if state == ProxyState::Online {
-            self.serve();
+            self.serve().await?;
         }
         Ok(Attempt::Joined(state))
+    }
+
+    /// Waits until all slots can be served. Not registered meanwhile: a proxy that is registered but
+    /// not online has a fence, and that would hold up the very change that is waited for.
+    async fn wait_until_ready(&mut self) -> Result<(), StoreError> {
+        let mut reported = None;
+        loop {
+            let not_ready = self.view.not_ready();
+            let Some(first) = not_ready.first() else { return Ok(()) };
+            let slots: SlotSet = not_ready.iter().map(|trouble| trouble.slot).collect();
+            let why = format!("slots {slots} are not ready; slot {}: {}", first.slot, first.why);
+            self.report(&mut reported, why);
+            sleep(jittered(RECHECK)).await;
+            self.load_all().await?;
+        }
+    }
+
+    /// Says why clients are not served, once.
+    fn report(&self, reported: &mut Option<String>, why: String) {
+        if reported.as_ref() != Some(&why) {
+            tracing::warn!(why, "not online yet");
+            self.status.update(|facts| facts.not_ready = Some(why.clone()));
+            *reported = Some(why);
+        }
     }
 
     /// Creates node and fence. Returns the proxy that has the id, if it is another one.
@@ -135,9 +174,7 @@ impl Follower {
     /// Removes our node, so that what comes next is a registration like any other. The fence stays.
     pub(super) async fn remove_own_node(&self) -> Result<(), StoreError> {
         match self.product.watch_proxy(&self.own.id).await? {
-            (Some(own), _) if own.start_at == self.own.start_at && own.pid == self.own.pid => {
-                self.remove_node(own.version).await
-            }
+            (Some(own), _) if self.is_ours(&own) => self.remove_node(own.version).await,
             _ => Ok(()),
         }
     }
@@ -153,55 +190,33 @@ impl Follower {
         format!("{}/proxy/{}", self.product.root(), self.own.id)
     }
 
-    /// Waits until all slots are resolved and the node says online: by our own hand, or set by whoever
-    /// decides about proxies.
-    async fn go_online(&mut self) -> Result<ProxyState, StoreError> {
+    /// Waits until the node says online: by our own hand, or set by whoever decides about proxies.
+    async fn go_online(&mut self, by_itself: bool) -> Result<ProxyState, StoreError> {
         let mut reported = None;
         loop {
-            if !self.load_all().await? {
-                tracing::warn!("the product has no slots any more");
-            }
-            let table = self.next_table();
-            let installed = timeout(DRAIN, self.workers.install(table)).await;
-            if installed.is_err() {
-                tracing::warn!("requests sent under old routes are still unfinished on a server");
-            }
             let (own, mut watch) = self.product.watch_proxy(&self.own.id).await?;
-            let Some(own) = own else { return Err(self.lost_node()) };
-            self.own = own;
+            self.own = own.filter(|own| self.is_ours(own)).ok_or_else(|| self.lost_node())?;
             match self.own.state {
                 ProxyState::Online | ProxyState::MarkOffline => return Ok(self.own.state),
-                ProxyState::Offline => {}
-            }
-            let not_ready = self.view.not_ready();
-            let why = match not_ready.first() {
-                Some(first) => {
-                    let slots: codis_core::SlotSet = not_ready.iter().map(|trouble| trouble.slot).collect();
-                    format!("slots {slots} are not ready; slot {}: {}", first.slot, first.why)
-                }
-                None if self.auto_online => {
+                ProxyState::Offline if by_itself => {
                     match self.product.set_proxy_state(&self.own, ProxyState::Online).await {
-                        Ok(version) => {
-                            self.own.version = version;
-                            self.own.value.state = ProxyState::Online;
-                            return Ok(ProxyState::Online);
-                        }
-                        // Somebody else has just decided about this proxy: look again.
-                        Err(error) if error.kind == ErrorKind::BadVersion => continue,
+                        // Somebody else may have decided about this proxy: look again, in both cases.
+                        Ok(_) => {}
+                        Err(error) if error.kind == ErrorKind::BadVersion => {}
                         Err(error) => return Err(error),
                     }
                 }
-                None => format!("waiting for: codisctl proxy online {}", self.own.id),
-            };
-            if reported.as_ref() != Some(&why) {
-                tracing::warn!(why, "not online yet");
-                self.status.update(|facts| facts.not_ready = Some(why.clone()));
-                reported = Some(why);
+                ProxyState::Offline => {
+                    self.report(&mut reported, format!("waiting for: codisctl proxy online {}", self.own.id));
+                    let _ = timeout(RECHECK, watch.fired()).await;
+                }
             }
-            // Slots have no watch of their own. Their actions do not concern a proxy that is offline,
-            // and our fence may keep them from being sent at all.
-            let _ = timeout(jittered(RECHECK), watch.fired()).await;
         }
+    }
+
+    /// Whether a registration is that of this process.
+    pub(super) fn is_ours(&self, proxy: &Proxy) -> bool {
+        proxy.pid == self.own.pid && proxy.start_at == self.own.start_at
     }
 
     fn lost_node(&self) -> StoreError {
@@ -214,8 +229,11 @@ impl Follower {
         }
     }
 
-    /// Opens the doors.
-    fn serve(&mut self) {
+    /// Opens the doors, with what the store says now that the proxy is online: whoever has changed a
+    /// slot before this could not list us among those who must know, and from now on has to.
+    async fn serve(&mut self) -> Result<(), StoreError> {
+        self.load_all().await?;
+        self.install().await;
         tracing::info!(id = %self.own.id, addr = %self.own.addr, epoch = self.workers.table().epoch, "online");
         self.status.update(|facts| {
             facts.state = ProxyState::Online.as_str();
@@ -223,6 +241,14 @@ impl Follower {
         });
         if let Some(listener) = self.listener.take() {
             self.workers.start_accepting(listener);
+        }
+        Ok(())
+    }
+
+    async fn install(&mut self) {
+        let table = self.next_table();
+        if timeout(DRAIN, self.workers.install(table)).await.is_err() {
+            tracing::warn!("requests sent under old routes are still unfinished on a server");
         }
     }
 }

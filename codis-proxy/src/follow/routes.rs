@@ -94,18 +94,14 @@ impl View {
         ids.iter().filter_map(|id| self.groups.get(id)).collect()
     }
 
-    /// Slots that keep a proxy from going online: those that are neither online nor moving, as in
-    /// the check that the original dashboard makes, and those without a master.
+    /// Slots that keep a proxy from going online: those that are offline, and those without a master.
+    /// One in pre_migrate does not: it is held back here like everywhere else, and whoever moves it
+    /// may be waiting for this proxy.
     pub(super) fn not_ready(&self) -> Vec<Trouble> {
         let (table, mut troubles) = self.clone().table(&Table::unassigned(), 0);
-        for (id, route) in table.iter() {
-            let why = match route {
-                Route::Blocked { .. } => "it is in pre_migrate",
-                Route::Unassigned => "it is offline",
-                Route::Online { .. } | Route::Migrate { .. } => continue,
-            };
-            if !troubles.iter().any(|trouble| trouble.slot == id) {
-                troubles.push(Trouble { slot: id, why: why.to_owned() });
+        for (slot, route) in table.iter() {
+            if *route == Route::Unassigned && !troubles.iter().any(|trouble| trouble.slot == slot) {
+                troubles.push(Trouble { slot, why: "it is offline".to_owned() });
             }
         }
         troubles
@@ -234,7 +230,7 @@ mod tests {
         assert_eq!(view.not_ready(), []);
         change(&mut view, 7, Slot::pre_migrate);
         assert_eq!(route(&view, 7), Route::Blocked { master: endpoint(7001) });
-        assert_eq!(view.not_ready(), [Trouble { slot: slot(7), why: "it is in pre_migrate".into() }]);
+        assert_eq!(view.not_ready(), []);
         change(&mut view, 7, |slot| slot.migrate(GroupId(1), GroupId(2)));
         let moving = |from_slaves, to_slaves| Route::Migrate {
             from: endpoint(7001),

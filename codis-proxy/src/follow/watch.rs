@@ -96,7 +96,7 @@ impl Follower {
         }
         match own {
             None => return Ok(Look::Ended(Ended::Rejoin("its node was removed"))),
-            Some(own) if own.pid != self.own.pid || own.start_at != self.own.start_at => {
+            Some(own) if !self.is_ours(&own) => {
                 return Ok(Look::Ended(Ended::Rejoin("another proxy has registered under its id")));
             }
             Some(own) => {

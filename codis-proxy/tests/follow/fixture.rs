@@ -33,8 +33,7 @@ pub(crate) struct Servers {
 
 impl Servers {
     fn start() -> Self {
-        // What it has acknowledged is there again after a restart.
-        let master = RedisServer::builder().config("appendonly", "yes").start();
+        let master = RedisServer::start();
         let slave = RedisServer::builder().slave_of(&master).start();
         eventually(SOON, || ask(&mut master.client(), "INFO replication").text().contains("state=online"));
         Self { master, slave }

@@ -47,7 +47,6 @@ pub(crate) async fn waits_until_all_slots_are_ready(url: &str) {
     let slot = SlotId::new(600).unwrap();
     fixture.rewrite(slot, |slot| Slot::unassigned(slot.id)).await;
     let proxy = launch(&fixture, "p1", &[]);
-    fixture.until_state("p1", Some(ProxyState::Offline)).await;
     let told = |text: &str| text.contains("slots 600 are not ready") && text.contains("it is offline");
     eventually_async(SOON, || async {
         let (status, text) = page(&proxy.admin.addr(), "/readyz");
@@ -55,6 +54,12 @@ pub(crate) async fn waits_until_all_slots_are_ready(url: &str) {
     })
     .await;
     assert_eq!(page(&proxy.admin.addr(), "/healthz").0, 200);
+    assert_eq!(fixture.registered("p1").await, None);
+    assert_eq!(
+        fixture.product.stale_fences().await.unwrap(),
+        [""; 0],
+        "it does not hold up the change it waits for"
+    );
 
     fixture.rewrite(slot, |slot| slot.online_at(GroupId(1))).await;
     fixture.until_state("p1", Some(ProxyState::Online)).await;
@@ -188,6 +193,8 @@ pub(crate) async fn a_dead_destination_hides_nothing(url: &str) {
         ask(&mut client, &format!("GET {{t}}{key}"));
     }
 
+    // What it has now is what it comes back with.
+    ask(&mut fixture.groups[1].master.client(), "SAVE");
     fixture.groups[1].master.kill();
     let reply = client.call(&["GET", &format!("{{t}}{}", KEYS - 1)]).unwrap();
     let text = reply.text();
