@@ -2,4 +2,5 @@
 
 mod kills;
 mod moves;
+mod playground;
 mod support;

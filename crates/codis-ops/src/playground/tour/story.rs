@@ -54,7 +54,8 @@ pub(super) async fn tell(
 }
 
 async fn load(options: &TourOptions, proxies: &[Addr], guide: &mut Guide<'_>) -> Result<(), Failure> {
-    guide.begin(format!("{} keys loaded through {} proxies", options.keys, proxies.len()));
+    let proxy_count = plural(proxies.len(), "proxy", "proxies");
+    guide.begin(format!("{} keys loaded through {proxy_count}", grouped(options.keys)));
     let none = Password::none();
     let loaded = ledger::load(proxies, &none, PREFIX, options.keys).await;
     loaded.map_err(|error| Failure::redis("cannot load the keys of the tour", &error))?;
@@ -74,7 +75,7 @@ async fn read_back(
     guide.report.keys = options.keys;
     guide.report.requests += options.keys;
     if read.holds() {
-        return Ok(Ok(format!("{} read back", read.right)));
+        return Ok(Ok(format!("{} read back", grouped(read.right))));
     }
     guide.report.wrong += read.missing + read.wrong;
     let (missing, wrong, named) = (read.missing, read.wrong, read.named.join(", "));
@@ -122,9 +123,9 @@ fn note_move(guide: &mut Guide<'_>, slots: &SlotSet, moved: &mover::RunReport, a
     report.requests += account.acknowledged + account.reads;
     report.wrong += account.violation_count;
     let found = format!(
-        "{} keys, {:.0}/s, stall p99 {:.1} ms, client p50 {:.1} p99 {:.1} ms, {} errors",
-        report.keys_moved,
-        report.keys_per_s,
+        "{} keys, {}/s, stall p99 {:.1} ms, client p50 {:.1} p99 {:.1} ms, {} errors",
+        grouped(report.keys_moved),
+        grouped(report.keys_per_s as u64),
         report.stall_p99_ms,
         report.latency.p50.as_secs_f64() * 1e3,
         report.latency.p99.as_secs_f64() * 1e3,
@@ -162,7 +163,11 @@ async fn final_check(
 ) -> Result<(), Failure> {
     let keys = read_back(options, proxies, guide).await?;
     let ledger = if account.holds() {
-        Ok(format!("ledger: {} writes, {} keys, none wrong", account.acknowledged, account.keys_checked))
+        Ok(format!(
+            "ledger: {} writes, {} keys, none wrong",
+            grouped(account.acknowledged),
+            account.keys_checked
+        ))
     } else {
         Err(format!("ledger: {} violations: {}", account.violation_count, account.violations.join("; ")))
     };
@@ -171,4 +176,27 @@ async fn final_check(
         (Ok(text) | Err(text), Err(other)) | (Err(text), Ok(other)) => Err(format!("{text}; {other}")),
     });
     Ok(())
+}
+
+/// `100 000`
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1 000", "1 234 567"]);
+    }
 }
