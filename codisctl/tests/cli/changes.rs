@@ -136,6 +136,7 @@ fn the_outcome_of_a_change_is_data_where_data_is_asked_for() {
       ]
     }
     "#);
+    assert_eq!(desk.run(&["group", "add", "2", "--yes", "--output", "json"]).json()["outcome"], "applied");
     insta::assert_snapshot!(desk.run(&["group", "add", "3", "--yes", "--output", "plain"]).ok().out, @"
     1	servers/group_3: created
     2	actions: group_changed

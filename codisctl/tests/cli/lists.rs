@@ -79,6 +79,11 @@ fn the_slots_of_a_product_in_all_forms() {
     "#);
     let owned = desk.run(&["slot", "list", "--group", "2", "--output", "json"]).json();
     assert_eq!(owned["runs"][0]["slots"], "30");
+    for rest in
+        [&["slot", "map"][..], &["product", "show"], &["product", "list"], &["proxy", "fence", "list"]]
+    {
+        desk.run(&[rest, &["--output", "json"]].concat()).ok().json();
+    }
     let map = desk.run(&["slot", "map"]).ok().out;
     insta::assert_snapshot!(first_and_last(&map), @"
           +0       +8       +16      +24      +32      +40      +48      +56

@@ -7,7 +7,7 @@ use std::{
 
 use codis_testkit::{ProxyProcess, RedisServer, eventually, need};
 
-use crate::support::{Desk, PRODUCT};
+use crate::support::{Desk, PRODUCT, assert_documented};
 
 /// A product of two groups and a proxy, all slots at group 1.
 struct Product {
@@ -50,12 +50,14 @@ fn slots_move_while_another_process_watches() {
     product.fill(500);
     let desk = &product.desk;
     desk.run(&["migrate", "start", "--slots", "0-1023", "--to", "2", "--yes"]).ok();
+    desk.run(&["migrate", "run", "--dry-run", "--output", "json"]).ok().json();
     let plan = desk.run(&["migrate", "run", "--dry-run"]).ok();
     insta::assert_snapshot!(plan.out, @"
     plan      move 1024 slots
     wave 1    1 → 2: 1024 slots 0-1023, pending
     ");
     let mut watch = desk.start(&["migrate", "watch"]);
+    let json = desk.start(&["migrate", "watch", "--output", "json"]);
     let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
     let first = lines.next().unwrap().unwrap();
     assert!(first.contains(" pending 1→2 slots 0-1023"), "{first}");
@@ -65,6 +67,15 @@ fn slots_move_while_another_process_watches() {
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     assert!(rest.last().unwrap().contains(" done 1→2 slots "), "{rest:?}");
     assert_eq!(watch.wait().unwrap().code(), Some(0));
+    let json = json.wait_with_output().unwrap();
+    let json: Vec<serde_json::Value> = json
+        .stdout
+        .split(|b| *b == b'\n')
+        .filter(|l| !l.is_empty())
+        .map(|l| serde_json::from_slice(l).unwrap())
+        .collect();
+    json.iter().for_each(assert_documented);
+    assert_eq!(json.last().map(|line| &line["state"]), Some(&"done".into()), "{json:?}");
     let mut said = String::new();
     watch.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert!(said.ends_with("the queue is empty; 1024 slots moved\n"), "{said}");
@@ -113,6 +124,8 @@ fn servers_and_proxies_tell_of_themselves() {
     let groups = desk.run(&["group", "list", "--output", "json"]).ok().json();
     let server = &groups["groups"][0]["servers"][0];
     assert_eq!((&server["keys"], &server["live_role"]), (&10.into(), &"master".into()));
+    desk.run(&["server", "info", &product.servers[0].addr(), "--output", "json"]).ok().json();
+    desk.run(&["group", "show", "1", "--output", "json"]).ok().json();
     let shown = desk.run(&["group", "show", "1"]).ok().out;
     assert!(shown.starts_with("group     1\nslots     1024 slots: 0-1023\n"), "{shown}");
     let info = desk.run(&["server", "info", &product.servers[0].addr()]).ok().out;
@@ -171,6 +184,7 @@ fn a_playground_runs_until_it_is_interrupted() {
         assert!(out.read_line(&mut text).unwrap() > 0, "it ended: {text}");
     }
     let ready: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_documented(&ready);
     let store = ready["store"].as_str().unwrap();
     let slots =
         desk.bare(&["--store", store, "--product", "demo", "slot", "list", "--output", "plain"]).ok().out;

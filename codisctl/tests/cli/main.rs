@@ -6,5 +6,6 @@ mod lists;
 mod live;
 mod mistakes;
 mod settings;
+mod size;
 mod support;
 mod terminal;

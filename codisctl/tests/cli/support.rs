@@ -5,9 +5,13 @@ use std::{path::Path, process::Stdio};
 use assert_cmd::Command;
 use codis_store::{Acl, ConnectOptions, CreateMode, Store};
 use codis_testkit::{RedisServer, Sandbox, ZooKeeper};
+use serde_json::Value;
 
 /// Name of the product in every test.
 pub(crate) const PRODUCT: &str = "feed";
+
+/// What is promised of JSON.
+const PAGE: &str = include_str!("../../../docs/json.md");
 
 /// What a run came to.
 #[derive(Debug)]
@@ -30,10 +34,29 @@ impl Ran {
         self
     }
 
-    /// Standard output as JSON.
+    /// Standard output as JSON; every field in it is documented.
     #[track_caller]
-    pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}{}", self.out, self.err))
+    pub(crate) fn json(&self) -> Value {
+        let value = serde_json::from_str(&self.out);
+        let value: Value = value.unwrap_or_else(|error| panic!("{error}: {}{}", self.out, self.err));
+        assert_eq!(value["v"], 1);
+        assert_documented(&value);
+        value
+    }
+}
+
+/// Fails on a field that docs/json.md does not name.
+#[track_caller]
+pub(crate) fn assert_documented(value: &Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, inner) in fields {
+                assert!(PAGE.contains(&format!("`{name}`")), "docs/json.md does not name `{name}`");
+                assert_documented(inner);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(assert_documented),
+        _ => {}
     }
 }
 
@@ -133,24 +156,31 @@ impl Desk {
 
     /// Writes a node behind the program's back; makes it if it is not there.
     pub(crate) fn write(&self, path: &str, data: &str) {
-        let path = format!("/zk/codis/db_{PRODUCT}/{path}");
+        self.write_all(&[(path.to_owned(), data.to_owned())]);
+    }
+
+    /// Writes nodes behind the program's back; makes those that are not there.
+    pub(crate) fn write_all(&self, nodes: &[(String, String)]) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let store =
                 Store::connect(&self.store.parse().unwrap(), &ConnectOptions::control()).await.unwrap();
-            match store.get(&path).await {
-                Ok(node) => {
-                    store.set(&path, data.as_bytes(), node.version).await.unwrap();
-                }
-                Err(_) => {
-                    let (dir, _) = path.rsplit_once('/').unwrap();
-                    store.ensure_dir(dir).await.unwrap();
-                    store.create(&path, data.as_bytes(), CreateMode::Persistent, Acl::File).await.unwrap();
-                }
+            for (path, data) in nodes {
+                put(&store, &format!("/zk/codis/db_{PRODUCT}/{path}"), data.as_bytes()).await;
             }
             store.close().await.unwrap();
         });
     }
+}
+
+async fn put(store: &Store, path: &str, data: &[u8]) {
+    if let Ok(node) = store.get(path).await {
+        store.set(path, data, node.version).await.unwrap();
+        return;
+    }
+    let (dir, _) = path.rsplit_once('/').unwrap();
+    store.ensure_dir(dir).await.unwrap();
+    store.create(path, data, CreateMode::Persistent, Acl::File).await.unwrap();
 }
 
 /// Path of the program under test.
