@@ -19,7 +19,9 @@ use crate::{
 pub(crate) const NAME: &str = "codis-mover-";
 /// The lease of a mover that was killed stands until its session runs out; a live one keeps it longer.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How often it is asked for again.
+/// Further attempts at a proof while the store is away.
+const PROOFS: u32 = 8;
+/// Pause before the store is asked again.
 const ASK: Duration = Duration::from_millis(250);
 
 /// The lease, as the part that moves keys wants it.
@@ -67,8 +69,20 @@ impl Held {
 }
 
 impl Lease for Held {
+    /// A store that is away for a moment is asked again: that it is silent says nothing about the lease.
     fn prove(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(async { self.lease.lock().await.prove().await.map_err(|error| error.to_string()) })
+        Box::pin(async {
+            let mut lease = self.lease.lock().await;
+            let mut proof = lease.prove().await;
+            for _ in 0..PROOFS {
+                match &proof {
+                    Err(error) if error.is_transient() => tokio::time::sleep(ASK).await,
+                    _ => break,
+                }
+                proof = lease.prove().await;
+            }
+            proof.map_err(|error| error.to_string())
+        })
     }
 }
 
@@ -103,6 +117,22 @@ impl Guard {
                 );
                 Err(Failure::new(FailureKind::Unsafe, "cannot move slots", "dashboard", why)
                     .next("stop it (it deletes its node), then: codisctl migrate run"))
+            }
+        }
+    }
+
+    /// Returns when the node is not ours any more: a Go dashboard that is configured with our very address
+    /// takes it away and moves slots itself.
+    pub(crate) async fn lost(&self) {
+        loop {
+            match self.guard.watch().await {
+                Ok((true, mut watch)) => drop(watch.fired().await),
+                Ok((false, _)) => return,
+                // The session decides: with it the lease is gone, too, and that ends the run.
+                Err(error) => {
+                    tracing::debug!(%error, "our dashboard node cannot be watched now");
+                    tokio::time::sleep(ASK).await;
+                }
             }
         }
     }

@@ -10,6 +10,7 @@ use codis_core::{Addr, Cluster, Move, MoveState, SlotSet, Versioned};
 use codis_redis::{ConnectOptions, Lease, Route};
 use codis_store::AuditRecord;
 use rand::Rng as _;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     RunOptions, RunReport,
@@ -34,6 +35,8 @@ pub(crate) struct Run<'a> {
     pub(crate) cx: &'a Context,
     pub(crate) options: &'a RunOptions,
     pub(crate) events: &'a Events,
+    /// Cancelled by the caller's stop, and when our dashboard node is taken away.
+    pub(crate) stop: CancellationToken,
     held: Held,
     totals: Mutex<Totals>,
     /// Servers on which no connection of an earlier mover is left.
@@ -43,8 +46,8 @@ pub(crate) struct Run<'a> {
 /// Moves all queued slots, those first that an earlier run left half-way. Ends when the queue is empty, or
 /// holds only tasks that failed in this run.
 ///
-/// Safe to stop anywhere and to repeat: by `options.stop` at the next safe point, by dropping the future,
-/// by SIGKILL. Slots that are in `migrate` then stay there, every key reachable, until the next run.
+/// Safe to stop anywhere and to repeat: by `options.stop` at the next safe point, by SIGKILL, by
+/// dropping the future and closing the context (the lease goes with its session). Slots that are in `migrate` then stay there, every key reachable, until the next run.
 ///
 /// # Errors
 /// The first wave that failed, when no other is left to do; its tasks carry the reason. `Unsafe` if another
@@ -63,8 +66,9 @@ pub async fn run(cx: &Context, options: &RunOptions, events: &Events) -> Result<
             return Err(failure);
         }
     };
-    let run = Run { cx, options, events, held, totals: Mutex::default(), clean: Mutex::default() };
-    let outcome = Box::pin(run.waves()).await;
+    let stop = options.stop.child_token();
+    let run = Run { cx, options, events, stop, held, totals: Mutex::default(), clean: Mutex::default() };
+    let outcome = Box::pin(run.guarded(&guard)).await;
     let report = run.totals().report(begun);
     guard.release().await;
     run.held.release().await;
@@ -72,13 +76,31 @@ pub async fn run(cx: &Context, options: &RunOptions, events: &Events) -> Result<
 }
 
 impl Run<'_> {
+    /// All waves, stopped at a safe point if a dashboard takes our node away.
+    async fn guarded(&self, guard: &Guard) -> Result<(), Failure> {
+        let mut waves = Box::pin(self.waves());
+        tokio::select! {
+            outcome = &mut waves => return outcome,
+            () = guard.lost() => self.stop.cancel(),
+        }
+        match waves.await {
+            Err(failure) if failure.kind == FailureKind::Interrupted => {
+                let why =
+                    "the node was taken away while slots were moving; the run has stopped at a safe point";
+                Err(Failure::new(FailureKind::Unsafe, "cannot go on moving slots", "dashboard", why)
+                    .next("stop the Go dashboard that was started, then: codisctl migrate run"))
+            }
+            outcome => outcome,
+        }
+    }
+
     /// Wave after wave. What fails is left for the next run, and the others are done first.
     async fn waves(&self) -> Result<(), Failure> {
         let mut failed = BTreeSet::new();
         let mut first = None;
         let mut outages = 0;
         loop {
-            if self.options.stop.is_cancelled() {
+            if self.stop.is_cancelled() {
                 return Err(self.interrupted("between two waves"));
             }
             let known = failed.len();
@@ -150,6 +172,8 @@ impl Run<'_> {
         failed: &mut BTreeSet<u64>,
         failure: Failure,
     ) -> Result<bool, Failure> {
+        // Hand-overs that failed may have left connections behind.
+        self.lock_clean().clear();
         if is_outage(&failure) {
             return Err(failure);
         }
@@ -233,7 +257,7 @@ impl Run<'_> {
         let pause = full.mul_f64(rand::rng().random_range(0.5..=1.0));
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = self.options.stop.cancelled() => {}
+            () = self.stop.cancelled() => {}
         }
     }
 

@@ -46,7 +46,7 @@ async fn steps(
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     let ready = preflight::check(run, cluster, wave).await?;
-    if run.options.stop.is_cancelled() {
+    if run.stop.is_cancelled() {
         return Err(run.interrupted("before anything was changed"));
     }
     let taken_over = !wave.moving.is_empty();
@@ -110,7 +110,7 @@ async fn move_keys(
                 continue;
             }
         }
-        if run.options.stop.is_cancelled() {
+        if run.stop.is_cancelled() {
             return Err(run.interrupted("the slots are in migrate and every key is reachable"));
         }
         run.events.emit(Event::Wave(progress.phase(WavePhase::Verify)));
@@ -157,7 +157,7 @@ async fn move_once(
         latest.lock().unwrap_or_else(PoisonError::into_inner).clone_from(bulk);
     };
     let moving = async {
-        let moved = bulk_move(route, &slots, &options, run.lease(), &run.options.stop, &on_progress).await;
+        let moved = bulk_move(route, &slots, &options, run.lease(), &run.stop, &on_progress).await;
         done.cancel();
         moved
     };

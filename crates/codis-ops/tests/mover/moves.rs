@@ -204,6 +204,33 @@ async fn a_stop_ends_the_run_at_a_safe_point() {
 }
 
 #[tokio::test]
+async fn a_dashboard_that_takes_our_node_away_ends_the_run() {
+    need!("redis");
+    let scene = Scene::set(20_000).await;
+    let moved = slots("0-511");
+    scene.queue(&moved).await;
+    let options = RunOptions { rate: Some(10_000), ..quick() };
+    let cx = scene.open().await;
+    let path = format!("{}/dashboard", cx.product().root());
+    let starting = async {
+        let mut d = scene.d.client();
+        eventually_async(Duration::from_secs(20), || {
+            let some = dbsize(&mut d) > 1000;
+            async move { some }
+        })
+        .await;
+        cx.product().store().delete(&path, None).await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(scene.run(&options), starting);
+    cx.close().await;
+    let failure = outcome.unwrap_err();
+    assert_eq!((failure.kind, failure.place.as_str()), (FailureKind::Unsafe, "dashboard"), "{failure}");
+    assert!(dbsize(&mut scene.s.client()) > 10_000, "it went on");
+    scene.run(&quick()).await.unwrap();
+    scene.assert_moved(&moved).await;
+}
+
+#[tokio::test]
 async fn a_stray_on_the_destination_is_found_before_anything_is_written() {
     need!("redis");
     let scene = Scene::set(100).await;
