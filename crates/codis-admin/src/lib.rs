@@ -1,6 +1,6 @@
 //! The HTTP shapes of a proxy's admin pages and the client that reads them.
 //!
-//! [`page`] has the pages of our own proxy, [`go`] those that tools of the Go proxy read. The proxy
+//! At the root are the pages of our own proxy, in [`go`] those that tools of the Go proxy read. The proxy
 //! serves these types, everyone else reads them with [`AdminClient`], so the two cannot drift apart.
 
 mod client;

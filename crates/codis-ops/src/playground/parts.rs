@@ -139,6 +139,9 @@ pub(super) async fn proxy(launcher: &Launcher, recipe: ProxyRecipe<'_>) -> Resul
         product.as_str(),
         "--id",
         id.as_str(),
+        // The playground puts it online itself, as a person would.
+        "--auto-online",
+        "false",
     ]);
     launcher.launch(Recipe { name: format!("proxy-{id}"), program: own("codis-proxy")?, args }).await
 }
