@@ -70,7 +70,11 @@ pub(crate) async fn announce(
     let begun = Instant::now();
     loop {
         let left = patience.saturating_sub(begun.elapsed());
-        let acks = cx.product.await_acks(announced.seq, &announced.receivers, left.min(REPORT)).await.map_err(fail)?;
+        let acks = cx
+            .product
+            .await_acks(announced.seq, &announced.receivers, left.min(REPORT))
+            .await
+            .map_err(fail)?;
         if acks.waiting.is_empty() || left.is_zero() {
             return Ok(Announced { silent: acks.waiting, gone: acks.gone, ..announced });
         }
@@ -114,8 +118,8 @@ async fn fences_clean(cx: &Context, what: &str) -> Result<(), Failure> {
     if stale.is_empty() {
         return Ok(());
     }
-    let why = "a proxy that is not online left a fence: it may still serve the old routes, and cannot be asked";
+    let why =
+        "a proxy that is not online left a fence: it may still serve the old routes, and cannot be asked";
     Err(Failure::new(FailureKind::Unsafe, what, format!("fence/{}", stale.join(", fence/")), why)
         .next("codisctl proxy fence list    then, when that process is gone: codisctl proxy fence clear"))
 }
-

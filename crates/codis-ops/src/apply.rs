@@ -65,7 +65,10 @@ async fn locked(cx: &Context, plan: &Plan, events: &Events) -> Result<(), Failur
 }
 
 fn changes_topology(step: &Step) -> bool {
-    !matches!(step, Step::SetProxyState { .. } | Step::AwaitProxyGone(_) | Step::QueueMoves(_) | Step::DeleteMoves(_))
+    !matches!(
+        step,
+        Step::SetProxyState { .. } | Step::AwaitProxyGone(_) | Step::QueueMoves(_) | Step::DeleteMoves(_)
+    )
 }
 
 /// Takes `LOCK`, or says who has it.
@@ -156,7 +159,8 @@ async fn await_gone(cx: &Context, id: &ProxyId, events: &Events) -> Result<(), F
         }
         events.emit(Event::Waiting { on: vec![id.to_string()], ms: begun.elapsed().as_millis() as u64 });
     }
-    let why = format!("it is still registered after {} s; its state is mark_offline", LEAVE_PATIENCE.as_secs());
+    let why =
+        format!("it is still registered after {} s; its state is mark_offline", LEAVE_PATIENCE.as_secs());
     Err(Failure::new(FailureKind::Failed, what, format!("proxy/{id}"), why)
         .next("stop its process, then: codisctl proxy fence list"))
 }

@@ -67,7 +67,8 @@ impl Context {
         options.op_timeout = target.timeout;
         options.create_local = create_local;
         let store = Store::connect(&target.store, &options).await.map_err(|error| {
-            let mut failure = Failure::store(format!("cannot reach the store of product {}", target.product), &error);
+            let mut failure =
+                Failure::store(format!("cannot reach the store of product {}", target.product), &error);
             failure.kind = FailureKind::Unreachable;
             failure.place = target.store.to_string();
             if matches!(target.store, StoreAddr::Local { .. }) && error.kind == ErrorKind::NoNode {

@@ -79,17 +79,16 @@ impl Failure {
                 FailureKind::Unreachable,
                 "codisctl status --timeout 30s    meanwhile the proxies keep serving with the routes they have",
             ),
-            ErrorKind::BadVersion => (
-                FailureKind::Failed,
-                "run the same command again: it looks at the new state before it acts",
-            ),
-            ErrorKind::Ambiguous => (
-                FailureKind::Failed,
-                "run the same command again: it looks first at what was done",
-            ),
+            ErrorKind::BadVersion => {
+                (FailureKind::Failed, "run the same command again: it looks at the new state before it acts")
+            }
+            ErrorKind::Ambiguous => {
+                (FailureKind::Failed, "run the same command again: it looks first at what was done")
+            }
             _ => (FailureKind::Failed, "codisctl status"),
         };
-        Self::new(kind, what, &error.path, causes(error, &format!("{} {}: ", error.op, error.path))).next(next)
+        Self::new(kind, what, &error.path, causes(error, &format!("{} {}: ", error.op, error.path)))
+            .next(next)
     }
 
     /// A server did not do what it should while doing `what`.

@@ -41,7 +41,12 @@ pub(crate) async fn replicate(cx: &Context, server: &Addr, master: Option<&Addr>
 /// Safe to repeat: a slave that an interrupted promotion has detached already is attached again
 /// first. Nothing is lost by that, because the store still names the old master, so no client
 /// wrote to the slave.
-pub(crate) async fn catch_up(cx: &Context, slave: &Addr, master: &Addr, events: &Events) -> Result<(), Failure> {
+pub(crate) async fn catch_up(
+    cx: &Context,
+    slave: &Addr,
+    master: &Addr,
+    events: &Events,
+) -> Result<(), Failure> {
     let what = format!("cannot let {slave} catch up with {master}");
     let fail = |error: RedisError| Failure::redis(&what, &error);
     let mut from = Redis::connect(master, &cx.redis).await.map_err(|error| {
@@ -110,7 +115,12 @@ async fn wait(
         }
         let waited = begun.elapsed();
         if waited > patience {
-            let why = format!("{why} for {:.1} s (offset {} of {})", waited.as_secs_f64(), behind.offset, ahead.offset);
+            let why = format!(
+                "{why} for {:.1} s (offset {} of {})",
+                waited.as_secs_f64(),
+                behind.offset,
+                ahead.offset
+            );
             let place = behind.master.map_or_else(|| what.to_owned(), |master| format!("slave of {master}"));
             return Err(Failure::new(FailureKind::Unsafe, what, place, why)
                 .next("wait until it has caught up, then run this again; nothing was changed"));
