@@ -153,7 +153,7 @@ impl Conn {
 
     pub(crate) async fn call(&mut self, cmd: &Cmd) -> Result<Reply, RedisError> {
         match self.raw(cmd).await? {
-            Reply::Error(text) => Err(RedisError::new(&self.addr, name_of(cmd), RedisCause::Refused(text))),
+            Reply::Error(text) => Err(RedisError::new(&self.addr, name_of(cmd), refusal(text))),
             reply => Ok(reply),
         }
     }
@@ -207,7 +207,7 @@ impl Conn {
     /// An error about an answer of this server.
     pub(crate) fn unexpected(&self, command: &str, reply: &Reply) -> RedisError {
         let cause = match reply {
-            Reply::Error(text) => RedisCause::Refused(text.clone()),
+            Reply::Error(text) => refusal(text.clone()),
             other => RedisCause::Unexpected(other.what()),
         };
         RedisError::new(&self.addr, command, cause)
@@ -228,9 +228,17 @@ impl Conn {
 
 fn connect_cause(error: &redis::RedisError) -> RedisCause {
     let text = error.to_string();
-    let auth = error.kind() == redis::ErrorKind::AuthenticationFailed
-        || ["NOAUTH", "WRONGPASS", "invalid password"].iter().any(|word| text.contains(word));
+    let auth = error.kind() == redis::ErrorKind::AuthenticationFailed || speaks_of_auth(&text);
     if auth { RedisCause::Auth(text) } else { RedisCause::Connect(text) }
+}
+
+fn refusal(text: String) -> RedisCause {
+    if speaks_of_auth(&text) { RedisCause::Auth(text) } else { RedisCause::Refused(text) }
+}
+
+/// Servers of all versions, with their different words.
+fn speaks_of_auth(text: &str) -> bool {
+    ["NOAUTH", "WRONGPASS", "invalid password"].iter().any(|word| text.contains(word))
 }
 
 /// The command's name, in capitals, without its arguments: they may be data.

@@ -8,10 +8,10 @@ use std::{
 
 use crate::common::*;
 use codis_redis::{
-    BulkError, BulkOptions, RedisCause, bulk_move, count_by_slot, kill_by_name, probe_move, sample_slots,
-    scan_slots,
+    BulkError, BulkOptions, ConnectOptions, Endpoint, Password, RedisCause, Route, bulk_move, count_by_slot,
+    kill_by_name, probe_move, sample_slots, scan_slots,
 };
-use codis_testkit::{RespClient, need};
+use codis_testkit::{RedisServer, RespClient, need};
 use tokio_util::sync::CancellationToken;
 
 /// One key of every type in every size class, some with a time to live, some with odd names.
@@ -364,4 +364,51 @@ async fn a_full_destination_is_reported_and_keys_stay() {
     assert!(answer.starts_with("OOM"), "{answer}");
     assert_eq!(*to, addr(&sides.d));
     assert_eq!(dbsize(&mut sides.s.client()), 300);
+}
+
+/// A destination that evicts would otherwise take every key that has just come for one just used.
+#[tokio::test]
+async fn how_hot_a_key_was_goes_along() {
+    need!("redis");
+    for (policy, option, object, value) in
+        [("allkeys-lru", "IDLETIME", "IDLETIME", 5000), ("allkeys-lfu", "FREQ", "FREQ", 200)]
+    {
+        let sides = Sides::start();
+        let (mut s, mut d) = (sides.s.client(), sides.d.client());
+        s.call(&["SET", "model", "v"]).unwrap();
+        let codis_testkit::Reply::Bulk(Some(payload)) = s.call(&["DUMP", "model"]).unwrap() else {
+            panic!("DUMP answered no payload")
+        };
+        for client in [&mut s, &mut d] {
+            client.call(&["CONFIG", "SET", "maxmemory-policy", policy]).unwrap();
+        }
+        let text = value.to_string();
+        let words: [&[u8]; 6] = [b"RESTORE", b"key", b"0", &payload, option.as_bytes(), text.as_bytes()];
+        assert_eq!(s.call(&words).unwrap().text(), "OK");
+        run(&sides.route(), &all(), &quick()).await.unwrap();
+        let kept: i64 = d.call(&["OBJECT", object, "key"]).unwrap().text().parse().unwrap();
+        assert!((value - 5..=value + 60).contains(&kept), "{policy}: {kept}");
+    }
+}
+
+#[tokio::test]
+async fn keys_move_between_servers_with_a_password() {
+    need!("redis");
+    let server = || RedisServer::builder().password("secret").start();
+    let (s, d) = (server(), server());
+    fill(&s, 200);
+    let end = |server| Endpoint { addr: addr(server), slaves: 0 };
+    let mut route = Route {
+        from: end(&s),
+        to: end(&d),
+        connect: ConnectOptions::default(),
+        wait_timeout: Duration::ZERO,
+    };
+    let refused = run(&route, &all(), &quick()).await.unwrap_err();
+    assert!(
+        matches!(&refused, BulkError::Server { source, .. } if matches!(source.cause, RedisCause::Auth(_)))
+    );
+    route.connect = ConnectOptions::with_password(&Password::new("secret")).named("codis-mover-1");
+    run(&route, &all(), &quick()).await.unwrap();
+    assert_eq!((dbsize(&mut s.client()), dbsize(&mut d.client())), (0, 200));
 }
