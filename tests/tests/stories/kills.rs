@@ -24,6 +24,7 @@ async fn killing_codisctl_in_the_middle_of_a_move_loses_nothing_with_zookeeper()
     kill_again_and_again(Store::zk(), 2).await;
 }
 
+#[expect(clippy::print_stdout, reason = "the seed is shown when the story fails")]
 async fn kill_again_and_again(store: Store, kills: usize) {
     let seed: u64 = rand::rng().random();
     println!("seed {seed}");
