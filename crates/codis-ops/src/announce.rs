@@ -112,7 +112,8 @@ pub(crate) fn silence(announced: &Announced, kind: &ActionKind, patience: Durati
     Failure::new(FailureKind::Failed, what, format!("actions/{:010}", announced.seq), why)
 }
 
-async fn fences_clean(cx: &Context, what: &str) -> Result<(), Failure> {
+/// Refuses while a proxy that is not online has a fence: before nodes are written of which it must hear.
+pub(crate) async fn fences_clean(cx: &Context, what: &str) -> Result<(), Failure> {
     let fail = |error| Failure::store(what, &error);
     let stale = cx.product.stale_fences().await.map_err(fail)?;
     if stale.is_empty() {

@@ -7,7 +7,7 @@ use codis_redis::{
 };
 
 use super::{queue::Wave, run::Run};
-use crate::{Failure, FailureKind};
+use crate::{Failure, FailureKind, announce::fences_clean};
 
 /// The hand-over needs UNLINK, WAIT and DUMP formats of this major version.
 const OLDEST: u32 = 5;
@@ -26,7 +26,7 @@ pub(crate) async fn check(run: &Run<'_>, cluster: &Cluster, wave: &Wave) -> Resu
     proxies_are_ours(cluster, &what)?;
     nobody_else_moves(cluster, &what)?;
     if !wave.fresh.is_empty() {
-        fences_clean(cluster, &what)?;
+        fences_clean(run.cx, &what).await?;
     }
     let route = connect(run, cluster, wave, &what).await?;
     let redis = |error: RedisError| {
@@ -181,16 +181,6 @@ fn nobody_else_moves(cluster: &Cluster, what: &str) -> Result<(), Failure> {
     );
     Err(Failure::new(FailureKind::Unsafe, what, "dashboard", why)
         .next("stop it (it deletes its node), then: codisctl migrate run"))
-}
-
-fn fences_clean(cluster: &Cluster, what: &str) -> Result<(), Failure> {
-    let stale = cluster.stale_fences();
-    if stale.is_empty() {
-        return Ok(());
-    }
-    let why = "a proxy that is not online left a fence: it may still serve the old routes";
-    Err(Failure::new(FailureKind::Unsafe, what, format!("fence/{}", stale.join(", fence/")), why)
-        .next("codisctl proxy fence list    then, when that process is gone: codisctl proxy fence clear"))
 }
 
 /// Ends what an earlier mover left on a server.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Event, Failure, WavePhase,
-    announce::{Announced, Confirm, announce, silence},
+    announce::{Announced, Confirm, announce, fences_clean, silence},
     apply::take_lock,
 };
 
@@ -35,6 +35,7 @@ async fn entered(run: &Run<'_>, wave: &mut Wave, progress: &mut Progress) -> Res
     if !wave.fresh.is_empty() {
         run.events.emit(Event::Wave(progress.phase(WavePhase::PreMigrate)));
         let slots = wave.fresh_slots();
+        fences_clean(run.cx, &format!("cannot move slots {slots} from group {from} to {to}")).await?;
         // A Go tool may have left `from` and `to` behind, which would make it look like a way back.
         let blocked = |slot: &Slot| Slot { from: None, to: None, ..slot.pre_migrate() };
         write(run, &mut wave.fresh, blocked, "pre_migrate").await?;
@@ -59,6 +60,7 @@ pub(crate) async fn leave(run: &Run<'_>, wave: &mut Wave, progress: &mut Progres
     run.events.emit(Event::Wave(progress.phase(WavePhase::Online)));
     let lock = take_lock(run.cx, &format!("put slots {slots} online at group {to}")).await?;
     let left = async {
+        fences_clean(run.cx, &format!("cannot put slots {slots} online at group {to}")).await?;
         write(run, &mut wave.moving, |slot| slot.online_at(to), "online").await?;
         let told = tell(run, &slots, SlotStatus::Online, Confirm::Needed, progress).await?;
         by_all(run, &told, &slots, SlotStatus::Online)
