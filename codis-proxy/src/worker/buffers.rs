@@ -8,33 +8,75 @@ use tokio::net::TcpStream;
 /// From this size on, a request or reply is passed on as it lies instead of being copied.
 pub(super) const BIG: usize = 32 << 10;
 
-/// Small things are put side by side in buffers of this size. Larger ones would be given back to the
-/// kernel and got anew from it, page by page, in every turn.
+/// Small things are put side by side in buffers of this size.
 const CHUNK: usize = 64 << 10;
-/// Bytes of buffers that a worker keeps for the next turn.
-const KEEP_TOTAL: usize = 512 << 10;
+/// Bytes of buffers that a busy worker keeps for the next turn. What is freed instead goes back to the
+/// kernel and has to be got anew from it, page by page.
+const KEEP_BUSY: usize = 4 << 20;
+/// Bytes of buffers that an idle worker keeps.
+const KEEP_IDLE: usize = 128 << 10;
 
 /// Empty buffers, ready for use.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     free: Vec<Vec<u8>>,
     bytes: usize,
+    /// Least `bytes` since the last trim: so much was not needed.
+    spare: usize,
 }
 
 impl Pool {
-    fn take(&mut self) -> Vec<u8> {
+    /// An empty buffer.
+    pub(super) fn take(&mut self) -> Vec<u8> {
         let buf = self.free.pop().unwrap_or_default();
         self.bytes -= buf.capacity();
+        self.spare = self.spare.min(self.bytes);
         buf
+    }
+
+    /// Gives back to the allocator what has not been needed since the last time.
+    pub(super) fn trim(&mut self) {
+        let mut surplus = self.spare.saturating_sub(KEEP_IDLE);
+        while let Some(buf) = self.free.first().filter(|buf| buf.capacity() <= surplus) {
+            surplus -= buf.capacity();
+            self.bytes -= buf.capacity();
+            self.free.swap_remove(0);
+        }
+        self.spare = self.bytes;
     }
 
     /// Takes a buffer back, or drops it if there are enough.
     pub(super) fn give(&mut self, mut buf: Vec<u8>) {
         let capacity = buf.capacity();
-        if capacity > 0 && capacity <= 2 * CHUNK && self.bytes + capacity <= KEEP_TOTAL {
+        if capacity > 0 && capacity <= 2 * CHUNK && self.bytes + capacity <= KEEP_BUSY {
             buf.clear();
             self.bytes += capacity;
             self.free.push(buf);
+        }
+    }
+}
+
+/// A piece of what is to be written; the first one may have been written in part.
+#[derive(Debug)]
+enum Chunk {
+    /// A buffer of the pool, and how much of it has been written.
+    Copied(Vec<u8>, usize),
+    /// Something big, as it lies.
+    Whole(Bytes),
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Copied(bytes, written) => &bytes[*written..],
+            Self::Whole(bytes) => bytes,
+        }
+    }
+
+    fn advance(&mut self, n: usize) {
+        match self {
+            Self::Copied(_, written) => *written += n,
+            Self::Whole(bytes) => bytes.advance(n),
         }
     }
 }
@@ -43,7 +85,7 @@ impl Pool {
 #[derive(Debug, Default)]
 pub(super) struct OutBuf {
     /// What was queued before `tail`, because something big had to stand between.
-    front: VecDeque<Bytes>,
+    front: VecDeque<Chunk>,
     tail: Vec<u8>,
     /// How much of `tail` has been written; only while `front` is empty.
     written: usize,
@@ -83,7 +125,7 @@ impl OutBuf {
     pub(super) fn push_big(&mut self, bytes: Bytes) {
         self.len += bytes.len();
         self.close_tail();
-        self.front.push_back(bytes);
+        self.front.push_back(Chunk::Whole(bytes));
     }
 
     /// Makes sure that `more` bytes fit into `tail` without moving what is there.
@@ -101,9 +143,7 @@ impl OutBuf {
     fn close_tail(&mut self) {
         let written = std::mem::take(&mut self.written);
         if self.tail.len() > written {
-            let mut small = Bytes::from(std::mem::take(&mut self.tail));
-            small.advance(written);
-            self.front.push_back(small);
+            self.front.push_back(Chunk::Copied(std::mem::take(&mut self.tail), written));
         } else {
             self.tail.clear();
         }
@@ -111,7 +151,11 @@ impl OutBuf {
 
     /// Forgets everything.
     pub(super) fn clear(&mut self, pool: &mut Pool) {
-        self.front = VecDeque::new();
+        for chunk in std::mem::take(&mut self.front) {
+            if let Chunk::Copied(bytes, _) = chunk {
+                pool.give(bytes);
+            }
+        }
         self.written = 0;
         self.len = 0;
         pool.give(std::mem::take(&mut self.tail));
@@ -129,7 +173,7 @@ impl OutBuf {
                 stream.try_write(&self.tail[self.written..])
             } else {
                 let mut slices = [IoSlice::new(&[]); 16];
-                let chunks = self.front.iter().map(|chunk| &chunk[..]).chain([&self.tail[..]]);
+                let chunks = self.front.iter().map(Chunk::bytes).chain([&self.tail[..]]);
                 let mut used = 0;
                 for (slice, chunk) in slices.iter_mut().zip(chunks) {
                     *slice = IoSlice::new(chunk);
@@ -141,7 +185,7 @@ impl OutBuf {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
                     total += n;
-                    self.advance(n);
+                    self.advance(n, pool);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(total),
                 Err(error) => return Err(error),
@@ -151,15 +195,18 @@ impl OutBuf {
         Ok(total)
     }
 
-    fn advance(&mut self, mut n: usize) {
+    fn advance(&mut self, mut n: usize, pool: &mut Pool) {
         self.len -= n;
         while let Some(chunk) = self.front.front_mut() {
-            if n < chunk.len() {
+            let length = chunk.bytes().len();
+            if n < length {
                 chunk.advance(n);
                 return;
             }
-            n -= chunk.len();
-            self.front.pop_front();
+            n -= length;
+            if let Some(Chunk::Copied(bytes, _)) = self.front.pop_front() {
+                pool.give(bytes);
+            }
         }
         self.written += n;
     }

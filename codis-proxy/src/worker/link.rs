@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    SCRATCH, Worker,
+    OWN_BUFFER, Worker,
     backend::{Asker, BackendId, Dead, KillName, Link, PartialReply, State},
     connect::{ConnectError, connect, kill, one_line},
     session::{Payload, SessionId},
@@ -26,8 +26,6 @@ use super::{
 
 /// Reads in a row of one server before others get their turn.
 const READS: usize = 8;
-/// A reply of which more than this has come is read into its own buffer.
-const OWN_BUFFER: usize = SCRATCH / 2;
 /// First pause after a failed try to connect; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -61,7 +61,10 @@ use crate::{
 };
 
 /// Bytes that are read at once.
-const SCRATCH: usize = 64 << 10;
+const SCRATCH: usize = 128 << 10;
+/// A request or reply of which more than this has come, or is known to come, is read into a buffer of
+/// its own.
+const OWN_BUFFER: usize = 32 << 10;
 /// How often time-outs are looked for.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -113,6 +116,7 @@ struct Worker {
     started: Instant,
     /// Microseconds since `started`, taken at the beginning of each step.
     now: u64,
+    ticks: u64,
     next_token: u64,
     /// Sessions that wait for a slot or a hand-over.
     parked: usize,
@@ -194,6 +198,7 @@ impl Worker {
                 flush_asked: false,
                 started: Instant::now(),
                 now: 0,
+                ticks: 0,
                 next_token: 0,
                 parked: 0,
                 verdict: None,

@@ -15,7 +15,7 @@ use codis_resp::{ProtocolError, Request, RequestParser, inline_to_array};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::{
-    SCRATCH, Worker,
+    OWN_BUFFER, Worker,
     dispatch::{Frame, Outcome},
     request_limits,
     session::{Partial, SessionId},
@@ -23,8 +23,6 @@ use super::{
 
 /// Reads in a row of one session before others get their turn.
 const READS: usize = 4;
-/// A request of which more than this has come is read into its own buffer.
-const OWN_BUFFER: usize = SCRATCH / 2;
 /// Room that a big request is given at first; all of it when so much has really come.
 const FIRST_ROOM: usize = 1 << 20;
 

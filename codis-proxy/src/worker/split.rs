@@ -212,7 +212,11 @@ impl Worker {
         let share = &mut split.parts[part];
         share.lost = lost;
         share.reply = match payload {
-            Payload::Slice(bytes) => PartReply::Copied(bytes.to_vec()),
+            Payload::Slice(bytes) => {
+                let mut copy = self.pool.take();
+                copy.extend_from_slice(bytes);
+                PartReply::Copied(copy)
+            }
             Payload::Whole(bytes) => PartReply::Whole(bytes),
         };
         split.waiting -= 1;
@@ -230,11 +234,17 @@ impl Worker {
     /// All parts are in: puts them together and lets go of the request.
     fn finish_split(&mut self, id: usize) {
         let mut split = self.splits.live.remove(id);
-        let mut merged = Vec::new();
+        let mut merged = self.pool.take();
         let (payload, failed) = merge(&mut split, &mut merged);
         self.meter.record(split.command, self.now.saturating_sub(split.at), 1, failed);
         self.totals.errors += u64::from(failed);
         self.deliver(split.session, split.seq, payload);
+        self.pool.give(merged);
+        for part in &mut split.parts {
+            if let PartReply::Copied(copy) = std::mem::replace(&mut part.reply, PartReply::Waiting) {
+                self.pool.give(copy);
+            }
+        }
         for &(slot, part) in &split.keys {
             if !split.parts[part].lost {
                 self.end(slot);

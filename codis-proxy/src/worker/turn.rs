@@ -8,6 +8,9 @@ use super::{
     session::SessionId,
 };
 
+/// Ticks between two looks at what is idle.
+const TICKS_PER_SECOND: u64 = 10;
+
 impl Worker {
     /// The session's output has grown: it is written at the end of the turn.
     #[inline]
@@ -115,10 +118,13 @@ impl Worker {
 
     /// Looks for everything that has taken too long.
     pub(super) fn tick(&mut self) {
-        let before = self.now;
         self.look_at_clock();
         self.tick_backends();
-        let second = before / 1_000_000 != self.now / 1_000_000;
+        self.ticks += 1;
+        let second = self.ticks.is_multiple_of(TICKS_PER_SECOND);
+        if second {
+            self.pool.trim();
+        }
         if self.parked > 0 || second {
             self.tick_sessions();
         }

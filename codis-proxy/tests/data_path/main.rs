@@ -1,5 +1,7 @@
 //! The data path from outside: the real proxy with a fixed slot map in front of real servers.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the failure")]
+
 mod backend_loss;
 mod garbage;
 mod limits;

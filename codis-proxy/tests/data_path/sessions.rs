@@ -63,7 +63,9 @@ fn what_only_a_proxy_says() {
     assert_eq!(say(&["OBJECT", "ENCODING", "{t}a"]).text(), "intset");
     assert!(say(&["OBJECT", "NOSUCH", "a"]).text().starts_with("ERR unknown subcommand 'NOSUCH'"));
     assert!(say(&["NOSUCH", "a"]).text().starts_with("ERR unknown command 'NOSUCH'"));
-    assert_eq!(say(&["EVAL", "return {1,{2,KEYS[1]}}", "1", "k"]).is_error(), false);
+    let nested = Reply::Array(Some(vec![Reply::Int(2), Reply::Bulk(Some(b"k".to_vec()))]));
+    let eval = say(&["EVAL", "return {1,{2,KEYS[1]}}", "1", "k"]);
+    assert_eq!(eval, Reply::Array(Some(vec![Reply::Int(1), nested])));
     assert!(say(&["INFO"]).text().contains("redis_mode:standalone"));
     assert!(matches!(say(&["CLIENT", "ID"]), Reply::Int(1..)));
     assert!(say(&["CLIENT", "LIST"]).text().contains("addr=127.0.0.1:"));

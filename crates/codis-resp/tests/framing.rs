@@ -11,8 +11,11 @@ fn limits() -> RequestLimits {
     RequestLimits { max_bulk: 1000, max_args: 50, max_request: 2000, max_inline: 200 }
 }
 
+/// Length and arguments of a request.
+type Found = (usize, Vec<Vec<u8>>);
+
 /// What a parser finds when the bytes come up to each of `cuts` in turn.
-fn parse_in_pieces(bytes: &[u8], cuts: &[usize]) -> Vec<Result<(usize, Vec<Vec<u8>>), ProtocolError>> {
+fn parse_in_pieces(bytes: &[u8], cuts: &[usize]) -> Vec<Result<Found, ProtocolError>> {
     let mut parser = RequestParser::new(limits());
     let mut found = Vec::new();
     let mut begin = 0;

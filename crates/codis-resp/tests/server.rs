@@ -1,5 +1,7 @@
 //! The command table against a real server: what it says about keys is what the server does.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the failure")]
+
 use codis_resp::{
     COMMANDS, Class, Request, RequestLimits, RequestParser, lookup, push_array_header, push_bulk,
 };
