@@ -1,7 +1,9 @@
 //! Plans carried out on real stores and servers: they end as the model says, an interrupted one is
 //! completed by asking again, and what must not happen is refused before anything is written.
 
+#[cfg(test)]
 mod promote;
+#[cfg(test)]
 mod world;
 
 use codis_core::plan::{self, Plan};
