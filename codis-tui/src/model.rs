@@ -119,6 +119,8 @@ pub struct Model {
 impl Model {
     /// A dashboard that has not heard anything yet.
     pub fn new(product: &str, store: &str, theme: Theme, glyphs: &'static Glyphs) -> Self {
+        #[expect(clippy::expect_used, reason = "there are 1024 slots")]
+        let first = SlotId::all().next().expect("there are 1024 slots");
         Self {
             product: product.to_owned(),
             store: crate::text::short_store(store),
@@ -131,7 +133,7 @@ impl Model {
             started_ms: 0,
             screen: Screen::Slots,
             overlay: None,
-            cursor: SlotId::all().next().unwrap_or_else(|| unreachable!("there are 1024 slots")),
+            cursor: first,
             notice: None,
             feed: Feed::Loading,
             cluster: None,

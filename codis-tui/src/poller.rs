@@ -75,6 +75,8 @@ impl Poller {
                     if !connected_once && (gone || start.elapsed() >= self.start_timeout) {
                         // Nobody listens any more if this cannot be sent.
                         let _ = self.news.send(News::Fatal(failure)).await;
+                        // An end before that is read would look like a failure of the poller.
+                        self.news.closed().await;
                         return;
                     }
                     let mut pause = backoff(self.interval, attempt);

@@ -14,10 +14,26 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::model::{Feed, Model, Overlay};
-use crate::theme::Role;
+use crate::theme::{self, Role};
 
 /// Draws the whole screen.
 pub fn view(model: &Model, frame: &mut Frame<'_>) {
+    let area = frame.area();
+    if model.size == (area.width, area.height) {
+        draw(model, frame);
+    } else {
+        // The terminal has a new size already, the message about it is still on its way.
+        draw(&Model { size: (area.width, area.height), ..model.clone() }, frame);
+    }
+    if model.glyphs == &theme::ASCII {
+        // Names, notes and reasons come from elsewhere, and may hold anything.
+        for cell in frame.buffer_mut().content.iter_mut().filter(|cell| !cell.symbol().is_ascii()) {
+            cell.set_char(if cell.symbol() == "→" { theme::ASCII.to } else { theme::ASCII.unknown });
+        }
+    }
+}
+
+fn draw(model: &Model, frame: &mut Frame<'_>) {
     let area = frame.area();
     if model.is_too_small() {
         small::draw(model, frame, area);

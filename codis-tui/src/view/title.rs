@@ -102,10 +102,6 @@ pub(super) fn status(model: &Model, frame: &mut Frame<'_>, row: Rect) {
         if !finding.fix.is_empty() {
             text.push_str(&format!(": {}", finding.fix));
         }
-        if model.glyphs.to.is_ascii() {
-            // Sentences of the core name a move with the arrow.
-            text = text.replace('→', ">");
-        }
         Line::styled(text::clip(&text, usize::from(row.width), model.glyphs.ellipsis), model.theme.role(role))
     } else {
         Line::from(format!(" {}", cursor_sentence(model)))

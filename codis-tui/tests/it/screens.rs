@@ -5,7 +5,10 @@ use codis_tui::model::{CHANGED_MS, Overlay};
 use codis_tui::msg::{Key, Msg};
 use codis_tui::theme::{self, Depth, Kind, Theme};
 use codis_tui::update::update;
+use codis_tui::view::view;
 use insta::assert_snapshot;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
 use ratatui::style::{Color, Modifier};
 
 use crate::fixture::{self, DARK, NOW_MS, buffer, fresh, normal, slot, text, watching};
@@ -47,6 +50,19 @@ fn any_size_is_drawn() {
 }
 
 #[test]
+fn a_terminal_that_changed_its_size_before_the_model_knows_is_drawn() {
+    let sizes = [(120, 40), (80, 24), (38, 9), (1, 1), (200, 60)];
+    for (model, terminal) in sizes.iter().flat_map(|a| sizes.map(|b| (*a, b))) {
+        let mut model = normal(model.0, model.1);
+        let mut screen = Terminal::new(TestBackend::new(terminal.0, terminal.1)).unwrap();
+        screen.draw(|frame| view(&model, frame)).unwrap();
+        let drawn = screen.backend().buffer().clone();
+        model.size = terminal;
+        assert_eq!(drawn, buffer(&model));
+    }
+}
+
+#[test]
 fn ascii_has_the_same_layout_and_no_other_character() {
     for (width, height) in [(120, 40), (80, 24)] {
         let ascii = text(&watching((width, height), DARK, &theme::ASCII));
@@ -57,6 +73,15 @@ fn ascii_has_the_same_layout_and_no_other_character() {
         }
     }
     assert_snapshot!(text(&watching((120, 40), DARK, &theme::ASCII)));
+}
+
+#[test]
+fn ascii_holds_for_words_from_elsewhere_too() {
+    let mut model = watching((120, 40), DARK, &theme::ASCII);
+    let why = "Zeitüberschreitung → später".to_owned();
+    update(&mut model, Msg::StoreLost { why, next_try_ms: NOW_MS });
+    let text = text(&model);
+    assert!(text.contains("Zeit?berschreitung > sp?ter"), "{text}");
 }
 
 fn product(slots: impl Fn(SlotId) -> Option<Slot>) -> Cluster {
