@@ -7,7 +7,10 @@ use std::{
 
 use codis_testkit::{ProxyProcess, RedisServer, eventually, need};
 
-use crate::support::{Desk, PRODUCT, assert_documented};
+use crate::{
+    support::{Desk, PRODUCT, assert_documented},
+    terminal::terminal,
+};
 
 /// A product of two groups and a proxy, all slots at group 1.
 struct Product {
@@ -109,6 +112,29 @@ fn an_interrupted_run_says_how_to_go_on_and_goes_on() {
     let sizes =
         product.servers.each_ref().map(|server| server.client().call(&["DBSIZE"]).unwrap().text().to_owned());
     assert_eq!(sizes, ["0", "2000"]);
+}
+
+#[test]
+fn a_move_is_drawn_at_a_terminal() {
+    need!("redis", "tmux");
+    let product = Product::start();
+    product.fill(2500);
+    let desk = &product.desk;
+    desk.run(&["migrate", "start", "--slots", "0-511", "--to", "2", "--yes"]).ok();
+    let watch = terminal(desk, 100, &["migrate", "watch"]);
+    let run = terminal(desk, 100, &["migrate", "run", "--yes", "--rate", "300"]);
+    let moving = |screen: String| screen.contains("1 → 2  512 slots  █") && screen.contains(" keys  ");
+    eventually(Duration::from_secs(30), || moving(run.screen()));
+    eventually(Duration::from_secs(30), || moving(watch.screen()));
+    assert!(run.screen().contains("stall p50 "), "{}", run.screen());
+    assert!(watch.screen().contains("all      0 of 512 slots"), "{}", watch.screen());
+    watch.keys(&["C-c"]);
+    eventually(Duration::from_secs(10), || watch.exit_status() == Some(130));
+    assert!(watch.screen().contains("what moves goes on"), "{}", watch.screen());
+    eventually(Duration::from_secs(60), || run.exit_status() == Some(0));
+    let screen = run.screen();
+    assert!(screen.contains("moved     512 slots in 1 wave\n"), "{screen}");
+    assert!(!screen.contains('█'), "the picture is taken away: {screen}");
 }
 
 fn pid_of(child: &std::process::Child) -> String {

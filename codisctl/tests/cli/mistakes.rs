@@ -260,6 +260,20 @@ fn a_change_without_a_terminal_needs_yes() {
 }
 
 #[test]
+fn a_playground_cannot_be_tried_dry() {
+    let desk = Desk::new();
+    assert_eq!(desk.bare(&["playground", "--dry-run"]).status, 2);
+    let ran = desk.bare(&["playground", "--groups", "0"]);
+    insta::assert_snapshot!(ran.all(), @"
+    --- 2
+    error: cannot start the playground
+      where  --groups
+      why    0 is not from 1 to 1024
+      next   codisctl playground --help
+    ");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_mistake() {
     let desk = Desk::new().with_product();
     let mut child = desk.start(&["slot", "list", "--output", "json"]);

@@ -7,7 +7,7 @@ use codis_testkit::{Tmux, eventually, need};
 use crate::support::{Desk, PRODUCT, program};
 
 /// `codisctl` in a terminal of this size.
-fn terminal(desk: &Desk, columns: u16, args: &[&str]) -> Tmux {
+pub(crate) fn terminal(desk: &Desk, columns: u16, args: &[&str]) -> Tmux {
     let program = program().display().to_string();
     let mut argv = vec![program.as_str(), "--store", desk.store(), "--product", PRODUCT];
     argv.extend(args);

@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use super::waves::Waves;
 use crate::{
-    commands::damage,
     error::{Done, Stop},
     render::{Look, progress, units},
     session::{Session, Sure},
@@ -72,7 +71,6 @@ struct Queue {
 pub(super) async fn run(session: &Session, args: &RunArgs) -> Done {
     let cx = session.connect().await?;
     let cluster = cx.load().await?;
-    damage(&cluster)?;
     let queue = Queue::new(&cluster);
     if queue.waves.is_empty() {
         session.ui.report(&Moved::from(RunReport::default()))?;

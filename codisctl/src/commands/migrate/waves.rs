@@ -32,6 +32,9 @@ pub(super) struct Wave {
     pub(super) keys_per_s: f64,
     pub(super) eta_s: Option<u64>,
     pub(super) note: String,
+    /// Whether the keys of all its slots have been counted; else the total is an estimate.
+    #[serde(skip)]
+    counted: bool,
 }
 
 #[derive(Debug)]
@@ -69,7 +72,9 @@ impl Waves {
                 self.gone += seen.wave.count;
                 let took = now.saturating_sub(seen.first_ms) / 1000;
                 let note = format!("took {}", units::seconds(took));
-                let keys_moved = seen.wave.keys_total.unwrap_or(seen.wave.keys_moved);
+                // What moved between the last look and the end was not seen.
+                let all = seen.wave.keys_total.filter(|_| seen.wave.counted);
+                let keys_moved = all.unwrap_or(seen.wave.keys_moved);
                 news.push(Wave { state: "done", keys_moved, eta_s: None, note, ..seen.wave });
             }
         }
@@ -160,7 +165,6 @@ fn wave(cluster: &Cluster, (number, from, to): Key, tasks: &[&Move]) -> Wave {
     } else {
         "error"
     };
-    let totals: Option<Vec<u64>> = tasks.iter().map(|task| task.keys_total).collect();
     let mut notes: Vec<&str> =
         tasks.iter().map(|task| task.note.as_str()).filter(|note| !note.is_empty()).collect();
     notes.dedup();
@@ -172,11 +176,20 @@ fn wave(cluster: &Cluster, (number, from, to): Key, tasks: &[&Move]) -> Wave {
         count: slots.len(),
         state,
         keys_moved: tasks.iter().map(|task| task.keys_moved).sum(),
-        keys_total: totals.map(|totals| totals.iter().sum()),
+        keys_total: keys_total(tasks),
         keys_per_s: 0.0,
         eta_s: None,
         note: notes.first().map_or_else(String::new, |note| (*note).to_owned()),
+        counted: tasks.iter().all(|task| task.keys_total.is_some()),
     }
+}
+
+/// Keys of all its slots. Those that the mover has not counted yet are taken to have as many as the
+/// others, so that the figure does not jump when it comes to them.
+fn keys_total(tasks: &[&Move]) -> Option<u64> {
+    let known: Vec<u64> = tasks.iter().filter_map(|task| task.keys_total).collect();
+    let sum: u64 = known.iter().sum();
+    (!known.is_empty()).then(|| sum * tasks.len() as u64 / known.len() as u64)
 }
 
 impl Wave {
@@ -232,5 +245,89 @@ impl Wave {
             "done" => format!("{head} {} keys{note}", units::count(self.keys_moved)),
             _ => format!("{head}{note}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use codis_core::{Extra, Slot, SlotId, Versioned};
+
+    use super::*;
+
+    fn task(slot: u16, to: u32, state: MoveState, keys: Option<(u64, u64)>) -> Versioned<Move> {
+        let task = Move {
+            task: u64::from(slot),
+            slot: SlotId::new(slot).unwrap(),
+            from: GroupId(1),
+            to: GroupId(to),
+            state,
+            wave: 7,
+            created: 0,
+            keys_total: keys.map(|(_, total)| total),
+            keys_moved: keys.map_or(0, |(moved, _)| moved),
+            note: String::new(),
+            extra: Extra::default(),
+        };
+        Versioned::new(task, 0)
+    }
+
+    /// A snapshot with these tasks, the slots of those at work in migrate.
+    fn at(seconds: u64, tasks: Vec<Versioned<Move>>) -> Cluster {
+        let mut cluster = Cluster::empty("feed".parse().unwrap());
+        cluster.taken_ms = seconds * 1000;
+        for task in &tasks {
+            let slot = Slot::unassigned(task.slot).online_at(task.from);
+            let slot =
+                if task.state == MoveState::Migrating { slot.migrate(task.from, task.to) } else { slot };
+            cluster.slots[task.slot.index()] = Some(Versioned::new(slot, 0));
+        }
+        cluster.moves = tasks;
+        cluster
+    }
+
+    #[test]
+    fn waves_are_told_of_when_they_change_and_every_ten_seconds() {
+        let mut waves = Waves::default();
+        let mut told = Vec::new();
+        let mut look = |seconds, tasks| {
+            let cluster = at(seconds, tasks);
+            told.extend(waves.take(&cluster).iter().map(|wave| wave.log(cluster.taken_ms)));
+        };
+        let moving = |moved| {
+            vec![
+                task(5, 2, MoveState::Migrating, Some((moved, 1000))),
+                task(6, 2, MoveState::Pending, None),
+                task(9, 3, MoveState::Pending, None),
+            ]
+        };
+        look(
+            0,
+            vec![
+                task(5, 2, MoveState::Pending, None),
+                task(6, 2, MoveState::Pending, None),
+                task(9, 3, MoveState::Pending, None),
+            ],
+        );
+        look(1, moving(0));
+        look(2, moving(100));
+        look(11, moving(500));
+        look(12, vec![task(9, 3, MoveState::Error, None)]);
+        assert_eq!(waves.moved(), 2);
+        insta::assert_snapshot!(told.join("\n"), @"
+        00:00:00 wave 0007 pending 1→2 slots 5-6
+        00:00:00 wave 0007 pending 1→3 slots 9
+        00:00:01 wave 0007 migrate 1→2 slots 5-6 0% 0/2 000 keys 0/s
+        00:00:11 wave 0007 migrate 1→2 slots 5-6 25% 500/2 000 keys 50/s eta 30s
+        00:00:12 wave 0007 done 1→2 slots 5-6 500 keys took 12 s
+        00:00:12 wave 0007 error 1→3 slots 9
+        ");
+    }
+
+    #[test]
+    fn slots_that_were_not_counted_are_estimated() {
+        let counted = task(5, 2, MoveState::Migrating, Some((0, 600)));
+        let other = task(6, 2, MoveState::Pending, None);
+        assert_eq!(keys_total(&[&counted, &other]), Some(1200));
+        assert_eq!(keys_total(&[&other]), None);
     }
 }

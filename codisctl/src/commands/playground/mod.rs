@@ -87,6 +87,12 @@ struct ProxyReady {
 }
 
 pub(super) async fn run(session: &Session, args: &PlaygroundArgs) -> Done {
+    if session.settings.dry_run {
+        let why = "a playground writes nothing but its own directory, so there is no plan to show";
+        return Err(Failure::new(FailureKind::Usage, "cannot use --dry-run here", &session.line, why)
+            .next("codisctl playground --help")
+            .into());
+    }
     let options = Options {
         groups: args.groups,
         slaves: args.slaves,
