@@ -76,7 +76,7 @@ pub struct Model {
     pub product: String,
     /// Store that it is read from, as the title shows it.
     pub store: String,
-    /// How often the store is asked, milliseconds.
+    /// How often the store is asked while slots move, milliseconds.
     pub interval_ms: u64,
     /// Colours and attributes.
     pub theme: Theme,
@@ -168,7 +168,7 @@ impl Model {
 
     /// True if the picture is older than it should be.
     pub fn is_stale(&self) -> bool {
-        matches!(self.feed, Feed::Lost { .. }) || self.age_ms() > (3 * self.interval_ms).max(3_000)
+        matches!(self.feed, Feed::Lost { .. }) || self.age_ms() > (6 * self.interval_ms).max(3_000)
     }
 
     /// True while the slot is shown as just changed.

@@ -35,7 +35,8 @@ pub(crate) struct Options {
     /// Product to show
     #[arg(long, value_name = "NAME", env = "CODIS_PRODUCT", hide_env_values = true)]
     product: Option<ProductName>,
-    /// How often the store is asked; servers and proxies every fourth time
+    /// How often the store is asked while slots move; half as often else. Servers and proxies: a
+    /// quarter as often
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = interval)]
     pub(crate) interval: Duration,
     /// How long to try to reach the store at the start

@@ -66,8 +66,10 @@ impl Poller {
                     if let Some(cx) = &open {
                         latest.send_replace(Some((cx.clone(), cluster.clone())));
                     }
+                    // Nobody waits for a picture in which nothing moves.
+                    let moves = !cluster.moves.is_empty() || !cluster.go_tasks.is_empty();
                     self.tell(Msg::Cluster(Box::new(cluster))).await;
-                    self.pause(self.interval).await;
+                    self.pause(if moves { self.interval } else { self.interval * 2 }).await;
                 }
                 Err(failure) => {
                     open = None;
