@@ -32,7 +32,7 @@ Exit status:
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Configuration file; its [proxy] table is read
+    /// Configuration file; its `[proxy]` table is read
     #[arg(long, value_name = "FILE", env = "CODIS_CONFIG")]
     config: Option<PathBuf>,
     /// Serve the fixed slot map in this file, without a store

@@ -2,7 +2,7 @@
 //!
 //! Everything a worker has is its own, so nothing is locked. A turn of the loop is: read what clients
 //! have sent and queue it for the servers, read what servers have answered and queue it for the
-//! clients, then write every queue that has grown, each with one system call ([`Worker::flush`], which
+//! clients, then write every queue that has grown, each with one system call ([`Worker::poll_flush`], which
 //! runs after the tasks that were ready). The `RefCell` is borrowed for one step of one task and
 //! never across an await.
 
