@@ -80,8 +80,8 @@ impl Session {
             self.finish(&change(Outcome::DryRun))?;
             return Ok(None);
         }
-        // JSON holds the plan in its result; people see it before they are asked.
-        if self.ui.output() != Output::Json {
+        // JSON holds the plan in its result; but nobody is asked about a plan that was not shown.
+        if self.ui.output() != Output::Json || !self.settings.yes {
             self.ui.say(&describe(plan));
         }
         let consent = self.consent(cx, &plan.title, sure).await?;
@@ -94,7 +94,8 @@ impl Session {
             "the steps before this one are done, those after it were not begun",
         )
         .next(format!("{}    does the rest", self.line));
-        let receipt = progress::follow(&self.ui, stream, work, interrupted).await?;
+        let outcome = progress::follow(&self.ui, stream, work, interrupted).await;
+        let receipt = release(cx, outcome).await?;
         self.finish(&change(Outcome::Applied))?;
         Ok(Some(receipt))
     }
@@ -137,6 +138,15 @@ impl Session {
             }
         }
     }
+}
+
+/// Work that was broken off may still hold a lock in the store, which goes with the session; without
+/// this a ZooKeeper would keep it until the session times out.
+pub(crate) async fn release<T>(cx: &Context, outcome: Result<T, Failure>) -> Result<T, Failure> {
+    if matches!(&outcome, Err(failure) if failure.kind == FailureKind::Interrupted) {
+        cx.clone().close().await;
+    }
+    outcome
 }
 
 /// What became of a plan.

@@ -31,9 +31,17 @@ impl Look {
         let terminal = std::io::stdout().is_terminal();
         let width = terminal.then(terminal_size::terminal_size).flatten();
         let width = width.map_or(WIDTH, |(columns, _)| usize::from(columns.0));
-        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { width, colour: terminal && !set("NO_COLOR") && !dumb, ascii: false }
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let term = set("TERM").unwrap_or_default();
+        let locale =
+            ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default().to_lowercase();
+        let utf8 = locale.contains("utf-8") || locale.contains("utf8");
+        Self {
+            width,
+            colour: terminal && set("NO_COLOR").is_none() && term != "dumb",
+            // Files and pipes get everything; a terminal only what it can draw.
+            ascii: terminal && (!utf8 || term == "linux"),
+        }
     }
 
     /// For what is read by programs.

@@ -176,6 +176,8 @@ fn keys_tell_their_slots_without_a_store() {
     user:{a}:1  a             579
     x{}y                        0
     ");
+    let alone = desk.run(&["slot", "key", "a", "--output", "plain"]);
+    assert_eq!((alone.status, alone.out.as_str()), (5, "a\ta\t579\t\n"), "{}", alone.err);
     let made = desk.bare(&["slot", "key", "--slot", "17", "--output", "plain"]).ok().out;
     let mut cells = made.trim().split('\t');
     let key = cells.next().unwrap();

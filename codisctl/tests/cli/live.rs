@@ -199,6 +199,28 @@ fn a_proxy_leaves_when_it_is_asked() {
 }
 
 #[test]
+fn a_wait_can_be_interrupted() {
+    need!("redis");
+    let product = Product::start();
+    let desk = &product.desk;
+    product.proxy.process().stop();
+    let offline = desk.start(&["proxy", "offline", "px-1", "--yes"]);
+    let leaving =
+        || desk.run(&["proxy", "list", "--output", "json"]).json()["proxies"][0]["state"] == "mark_offline";
+    eventually(Duration::from_secs(20), leaving);
+    let pid = pid_of(&offline);
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let output = offline.wait_with_output().unwrap();
+    let said = desk.steady(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("\nerror: interrupted\n  where  "), "{said}");
+    assert!(said.ends_with("  next   codisctl proxy offline px-1 --yes    does the rest\n"), "{said}");
+    // What it was asked stays.
+    product.proxy.process().cont();
+    assert!(product.proxy.process().wait(Duration::from_secs(20)).is_some());
+}
+
+#[test]
 fn a_playground_runs_until_it_is_interrupted() {
     need!("redis");
     let desk = Desk::new();

@@ -9,7 +9,8 @@ use crate::support::{Desk, PRODUCT, program};
 /// `codisctl` in a terminal of this size.
 pub(crate) fn terminal(desk: &Desk, columns: u16, args: &[&str]) -> Tmux {
     let program = program().display().to_string();
-    let mut argv = vec![program.as_str(), "--store", desk.store(), "--product", PRODUCT];
+    let mut argv =
+        vec!["env", "LC_ALL=C.UTF-8", program.as_str(), "--store", desk.store(), "--product", PRODUCT];
     argv.extend(args);
     Tmux::start(columns, 30, &argv)
 }
@@ -67,6 +68,17 @@ fn the_map_has_colours_only_at_a_terminal() {
     desk.write("slots/slot_0", "{\"product_name\":\"feed\",\"id\":0,\"group_id\":1,\"state\":{\"status\":\"online\",\"migrate_status\":{\"from\":-1,\"to\":-1},\"last_op_ts\":\"0\"}}");
     let tmux = terminal(&desk, 100, &["slot", "map"]);
     wait_for(&tmux, "no group 1023");
+    assert!(tmux.screen().contains("» migrate 0"), "{}", tmux.screen());
     assert!(tmux.screen_with_colours().contains("48;5;226m"), "{}", tmux.screen_with_colours());
     assert!(!desk.run(&["slot", "map"]).ok().out.contains('\x1b'));
+}
+
+#[test]
+fn a_terminal_that_draws_ascii_gets_ascii() {
+    need!("tmux");
+    let desk = Desk::new().with_product();
+    let (program, store) = (program().display().to_string(), desk.store().to_owned());
+    let argv = ["env", "LC_ALL=C", &program, "--store", &store, "--product", PRODUCT, "slot", "map"];
+    let tmux = Tmux::start(100, 30, &argv);
+    wait_for(&tmux, "> migrate 0   = pre_migrate 0");
 }

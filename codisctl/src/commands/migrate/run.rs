@@ -12,7 +12,7 @@ use super::waves::Waves;
 use crate::{
     error::{Done, Stop},
     render::{Look, progress, units},
-    session::{Session, Sure},
+    session::{Session, Sure, release},
     signal::Signals,
     ui::Report,
 };
@@ -115,7 +115,8 @@ async fn work(session: &Session, cx: &Context, args: &RunArgs, consent: Consent)
     )
     .next("codisctl migrate run    goes on");
     let work = mover::run(cx, &options, &events);
-    let report = progress::follow_until(&session.ui, stream, work, stopping, interrupted.clone()).await?;
+    let outcome = progress::follow_until(&session.ui, stream, work, stopping, interrupted.clone()).await;
+    let report = release(cx, outcome).await?;
     if options.stop.is_cancelled() && !cx.load().await?.moves.is_empty() {
         let place = format!("after {}", plural(report.slots_moved, "slot", "slots"));
         return Err(Failure { place, ..interrupted }.into());

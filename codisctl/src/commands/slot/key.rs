@@ -1,6 +1,7 @@
 use std::{ffi::OsString, os::unix::ffi::OsStrExt as _};
 
 use codis_core::{Cluster, SlotId, hash_tag, slot_of_key};
+use codis_ops::Failure;
 use serde::Serialize;
 
 use crate::{
@@ -21,7 +22,8 @@ Examples:
   codisctl slot key user:1 '{user:1}:inbox'
   codisctl slot key --slot 17 --output plain
 
-Exit status: 0 done · 2 no such slot · 5 store unreachable")]
+Exit status: 0 done · 2 no such slot · 5 store unreachable; the slots are told
+all the same")]
 pub(crate) struct KeyArgs {
     /// The keys
     #[arg(value_name = "KEY", required_unless_present = "slot")]
@@ -45,21 +47,28 @@ struct KeyLine {
 }
 
 pub(super) async fn run(session: &Session, args: &KeyArgs) -> Done {
-    let cluster = match session.settings.names_a_product() {
-        true => {
-            let cx = session.connect().await?;
-            let cluster = cx.load().await?;
-            cx.close().await;
-            Some(cluster)
-        }
-        false => None,
+    let (cluster, failure) = match session.settings.names_a_product() {
+        true => match load(session).await {
+            Ok(cluster) => (Some(cluster), None),
+            Err(failure) => (None, Some(failure)),
+        },
+        false => (None, None),
     };
     let keys: Vec<Vec<u8>> = match args.slot {
         Some(slot) => vec![key_of(slot).into_bytes()],
         None => args.keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
     };
     let keys = keys.iter().map(|key| KeyLine::new(key, cluster.as_ref())).collect();
-    session.ui.report(&Keys { keys })
+    session.ui.report(&Keys { keys })?;
+    // The slots are known all the same.
+    failure.map_or(Ok(()), |failure| Err(failure.into()))
+}
+
+async fn load(session: &Session) -> Result<Cluster, Failure> {
+    let cx = session.connect().await?;
+    let cluster = cx.load().await?;
+    cx.close().await;
+    Ok(cluster)
 }
 
 /// `key:N` with the smallest N that belongs to the slot. Hashes are spread evenly, so it takes about
