@@ -47,7 +47,7 @@ impl fmt::Display for MoveState {
 /// One slot to move. Deleted when the slot is online at its destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Move {
-    /// Number of the task: the sequence number of its node. 0 before it is queued.
+    /// Number of the task: the sequence number of its node, from 0. Means nothing before it is queued.
     pub task: u64,
     /// Which slot.
     pub slot: SlotId,

@@ -4,13 +4,16 @@
 //! again: planners leave out what is done and repeat announcements. So there is no journal here;
 //! the store is the journal.
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use codis_core::{
     ProxyId, Slot, SlotSet,
     plan::{Plan, Step},
 };
-use codis_store::{ErrorKind, StoreError};
+use codis_store::{ErrorKind, StoreError, TopologyLock};
 
 use crate::{
     Context, Event, Events, Failure, FailureKind, Permit,
@@ -21,6 +24,8 @@ use crate::{
 
 /// How long the holder of `LOCK` is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// How often a wait is reported.
+const REPORT: Duration = Duration::from_millis(500);
 /// How long a proxy that was asked to leave may take to finish its requests.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -57,7 +62,7 @@ async fn locked(cx: &Context, plan: &Plan, events: &Events) -> Result<(), Failur
     if !plan.steps.iter().any(changes_topology) {
         return carry_out(cx, plan, events).await;
     }
-    let lock = take_lock(cx, &plan.title).await?;
+    let lock = take_lock(cx, &plan.title, events).await?;
     let outcome = carry_out(cx, plan, events).await;
     let released = lock.release().await;
     outcome?;
@@ -75,9 +80,20 @@ fn changes_topology(step: &Step) -> bool {
 ///
 /// # Errors
 /// `Unsafe` with the holder if it is not free within 10 s.
-pub(crate) async fn take_lock(cx: &Context, desc: &str) -> Result<codis_store::TopologyLock, Failure> {
+pub(crate) async fn take_lock(cx: &Context, desc: &str, events: &Events) -> Result<TopologyLock, Failure> {
     let what = format!("cannot {desc}: the topology is locked by someone else");
-    match cx.product.lock(desc, LOCK_PATIENCE).await {
+    let begun = Instant::now();
+    let mut locking = pin!(cx.product.lock(desc, LOCK_PATIENCE));
+    let locked = loop {
+        match tokio::time::timeout(REPORT, &mut locking).await {
+            Ok(locked) => break locked,
+            Err(_) => {
+                let ms = begun.elapsed().as_millis() as u64;
+                events.emit(Event::Waiting { on: vec!["the topology lock".to_owned()], ms });
+            }
+        }
+    };
+    match locked {
         Ok(Ok(lock)) => Ok(lock),
         Ok(Err(holder)) => {
             let age = context::now_ms().saturating_sub(holder.created_ms) / 1000;
@@ -151,9 +167,8 @@ async fn create_slots(cx: &Context, slots: &SlotSet) -> Result<(), Failure> {
 async fn await_gone(cx: &Context, id: &ProxyId, events: &Events) -> Result<(), Failure> {
     let what = format!("proxy {id} does not leave");
     let begun = Instant::now();
-    let report = Duration::from_millis(500);
     while begun.elapsed() < LEAVE_PATIENCE {
-        let gone = cx.product.await_proxy_gone(id, report).await;
+        let gone = cx.product.await_proxy_gone(id, REPORT).await;
         if gone.map_err(|error| Failure::store(&what, &error))? {
             return Ok(());
         }

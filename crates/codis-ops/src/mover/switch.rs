@@ -23,7 +23,9 @@ use crate::{
 /// Stopped after 1, the next run puts the slots back online; after 2 it goes on from there.
 pub(crate) async fn enter(run: &Run<'_>, wave: &mut Wave, progress: &mut Progress) -> Result<(), Failure> {
     let (from, to) = (wave.from, wave.to);
-    let lock = take_lock(run.cx, &format!("move slots {} from group {from} to {to}", wave.slots())).await?;
+    let lock =
+        take_lock(run.cx, &format!("move slots {} from group {from} to {to}", wave.slots()), run.events)
+            .await?;
     let entered = entered(run, wave, progress).await;
     let released = lock.release().await;
     entered?;
@@ -58,7 +60,7 @@ async fn entered(run: &Run<'_>, wave: &mut Wave, progress: &mut Progress) -> Res
 pub(crate) async fn leave(run: &Run<'_>, wave: &mut Wave, progress: &mut Progress) -> Result<(), Failure> {
     let (slots, to) = (wave.slots(), wave.to);
     run.events.emit(Event::Wave(progress.phase(WavePhase::Online)));
-    let lock = take_lock(run.cx, &format!("put slots {slots} online at group {to}")).await?;
+    let lock = take_lock(run.cx, &format!("put slots {slots} online at group {to}"), run.events).await?;
     let left = async {
         fences_clean(run.cx, &format!("cannot put slots {slots} online at group {to}")).await?;
         write(run, &mut wave.moving, |slot| slot.online_at(to), "online").await?;

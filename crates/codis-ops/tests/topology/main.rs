@@ -19,7 +19,7 @@ fn a_product_is_built_as_its_plans_say() {
     on_both_stores(|mut world: World| async move {
         let servers = world.servers(4);
         let (one, two) = (GroupId(1), GroupId(2));
-        world.run(|cluster| plan::init(cluster)).await;
+        world.run(plan::init).await;
         let slaves = [servers[1].clone()];
         world.run(|cluster| plan::add_group(cluster, one, Some(&servers[0]), &slaves)).await;
         world.run(|cluster| plan::add_group(cluster, two, Some(&servers[2]), &[])).await;
@@ -43,7 +43,7 @@ fn a_plan_stopped_after_any_step_is_completed_by_asking_again() {
     on_both_stores(|mut world: World| async move {
         let servers = world.servers(2);
         let id = GroupId(1);
-        world.run(|cluster| plan::init(cluster)).await;
+        world.run(plan::init).await;
         let slaves = [servers[1].clone()];
         let whole = plan::add_group(&world.load().await, id, Some(&servers[0]), &slaves).unwrap();
         for stop in 0..whole.steps.len() {
@@ -65,7 +65,7 @@ fn a_plan_stopped_after_any_step_is_completed_by_asking_again() {
 #[test]
 fn a_plan_made_on_an_old_picture_is_refused_by_the_store() {
     on_both_stores(|mut world: World| async move {
-        world.run(|cluster| plan::init(cluster)).await;
+        world.run(plan::init).await;
         let addr = "127.0.0.1:1".parse().unwrap();
         world.run(|cluster| plan::add_group(cluster, GroupId(1), Some(&addr), &[])).await;
         let old = world.load().await;
@@ -84,7 +84,7 @@ fn a_plan_made_on_an_old_picture_is_refused_by_the_store() {
 #[test]
 fn a_change_waits_for_the_lock_and_names_its_holder() {
     on_both_stores(|mut world: World| async move {
-        world.run(|cluster| plan::init(cluster)).await;
+        world.run(plan::init).await;
         let other = world.another_context().await;
         let lock = other.product().lock("hold it for a test", std::time::Duration::from_secs(1)).await;
         let lock = lock.unwrap().expect("nobody else has it");

@@ -1,0 +1,50 @@
+//! Products to plan on.
+
+use codis_core::plan::{self, Plan, Refusal};
+use codis_core::{Addr, Cluster, Extra, GroupId, Proxy, ProxyState, SlotSet, Versioned};
+
+pub(crate) fn addr(port: u16) -> Addr {
+    format!("127.0.0.1:{port}").parse().unwrap()
+}
+
+pub(crate) fn slots(text: &str) -> SlotSet {
+    text.parse().unwrap()
+}
+
+pub(crate) fn run(cluster: &mut Cluster, plan: Result<Plan, Refusal>) {
+    for step in plan.unwrap().steps {
+        cluster.apply(&step);
+    }
+}
+
+/// Groups 1 and 2 with a slave each; slots 0-511 at 1, 512-1023 at 2.
+pub(crate) fn product() -> Cluster {
+    let mut cluster = Cluster::empty("test".parse().unwrap());
+    let plan = plan::init(&cluster);
+    run(&mut cluster, plan);
+    for (group, port) in [(1, 7001), (2, 7003)] {
+        let plan = plan::add_group(&cluster, GroupId(group), Some(&addr(port)), &[addr(port + 1)]);
+        run(&mut cluster, plan);
+    }
+    for (range, group) in [("0-511", 1), ("512-1023", 2)] {
+        let plan = plan::assign(&cluster, &slots(range), GroupId(group));
+        run(&mut cluster, plan);
+    }
+    cluster
+}
+
+pub(crate) fn proxy(cluster: &mut Cluster, id: &str, state: ProxyState, start_at: &str) {
+    let port = 19000 + cluster.proxies.len();
+    let addr: Addr = format!("127.0.0.1:{port}").parse().unwrap();
+    cluster.fences.insert(addr.as_str().to_owned());
+    let proxy = Proxy {
+        id: id.parse().unwrap(),
+        addr,
+        state,
+        debug_var_addr: String::new(),
+        pid: 1,
+        start_at: start_at.to_owned(),
+        extra: Extra::default(),
+    };
+    cluster.proxies.insert(proxy.id.clone(), Versioned::new(proxy, 0));
+}
