@@ -48,7 +48,7 @@ pub(crate) struct Global {
     /// Where the state is: zk://HOST:PORT,...[/CHROOT] or local:PATH
     #[arg(long, global = true, value_name = "ADDRESS", env = "CODIS_STORE", hide_env_values = true)]
     pub(crate) store: Option<StoreAddr>,
-    /// How results are printed [table]
+    /// How results are printed: table (the default), json or plain
     #[arg(
         long,
         short,
@@ -59,7 +59,7 @@ pub(crate) struct Global {
         hide_possible_values = true
     )]
     pub(crate) output: Option<Output>,
-    /// Longest wait for the store or a server: 500ms, 10s, 2m [10s]
+    /// Longest wait for the store or a server: 500ms, 10s (the default), 2m
     #[arg(
         long,
         global = true,
