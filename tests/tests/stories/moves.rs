@@ -48,8 +48,8 @@ async fn sixty_four_slots_move_under_the_ledger_with_zookeeper() {
     sixty_four_slots(Store::zk()).await;
 }
 
-/// The Go tools put the slot back online at the source when its destination failed, and the keys that
-/// had moved, 7 of 12 in the report, were gone for every client. Here the slot stays in `migrate`, and
+/// The Go tools put the slot online at its destination when that had failed, and the keys that had not
+/// moved, 7 of 12 where it was seen, were gone for every client. Here the slot stays in `migrate`, and
 /// each key is readable again as soon as the server that holds it is back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_destination_that_dies_half_way_hides_no_key() {
