@@ -12,42 +12,63 @@ use std::{
     time::Instant,
 };
 
-/// One client.
+/// One client. There may be very many, so what few of them have is kept elsewhere.
 struct Client {
     peer: SocketAddr,
-    since: Instant,
-    name: Box<str>,
+    /// Seconds from the registry's start to the client's.
+    since: u32,
+}
+
+/// The clients that are connected now.
+#[derive(Default)]
+struct Clients {
+    all: BTreeMap<u64, Client>,
+    /// What clients call themselves; most have no name.
+    names: BTreeMap<u64, Box<str>>,
 }
 
 /// All clients of the process.
-#[derive(Default)]
 pub(crate) struct Registry {
-    clients: Mutex<BTreeMap<u64, Client>>,
+    clients: Mutex<Clients>,
+    started: Instant,
     accepted: AtomicU64,
     refused: AtomicU64,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            clients: Mutex::default(),
+            started: Instant::now(),
+            accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }
+    }
 }
 
 impl Registry {
     /// A number for a new client, or `None` if there are `max` already.
     pub(crate) fn add(&self, peer: SocketAddr, max: usize) -> Option<u64> {
         let mut clients = self.lock();
-        if clients.len() >= max {
+        if clients.all.len() >= max {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         let id = self.accepted.fetch_add(1, Ordering::Relaxed) + 1;
-        clients.insert(id, Client { peer, since: Instant::now(), name: Box::default() });
+        clients.all.insert(id, Client { peer, since: self.age() });
         Some(id)
     }
 
     /// The client is gone.
     pub(crate) fn remove(&self, id: u64) {
-        self.lock().remove(&id);
+        let mut clients = self.lock();
+        clients.all.remove(&id);
+        clients.names.remove(&id);
     }
 
     /// Clients connected now.
     pub(crate) fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().all.len()
     }
 
     /// Clients accepted and refused since the start.
@@ -57,47 +78,59 @@ impl Registry {
 
     /// Sets what the client calls itself.
     pub(crate) fn set_name(&self, id: u64, name: &str) {
-        if let Some(client) = self.lock().get_mut(&id) {
-            client.name = name.into();
+        let mut clients = self.lock();
+        if name.is_empty() {
+            clients.names.remove(&id);
+        } else if clients.all.contains_key(&id) {
+            clients.names.insert(id, name.into());
         }
     }
 
     /// What the client calls itself, if anything.
     pub(crate) fn name(&self, id: u64) -> Option<String> {
-        self.lock().get(&id).filter(|client| !client.name.is_empty()).map(|client| client.name.to_string())
+        self.lock().names.get(&id).map(|name| name.to_string())
+    }
+
+    /// Where the client has come from, for messages about it.
+    pub(crate) fn peer(&self, id: u64) -> String {
+        self.lock().all.get(&id).map_or_else(|| "gone".to_owned(), |client| client.peer.to_string())
     }
 
     /// The line of CLIENT INFO.
     pub(crate) fn line(&self, id: u64) -> String {
+        let clients = self.lock();
         let mut text = String::new();
-        if let Some(client) = self.lock().get(&id) {
-            client.describe(id, &mut text);
+        if let Some(client) = clients.all.get(&id) {
+            clients.describe(id, client, self.age(), &mut text);
         }
         text
     }
 
     /// The lines of CLIENT LIST.
     pub(crate) fn lines(&self) -> String {
+        let clients = self.lock();
+        let now = self.age();
         let mut text = String::new();
-        self.lock().iter().for_each(|(id, client)| client.describe(*id, &mut text));
+        clients.all.iter().for_each(|(id, client)| clients.describe(*id, client, now, &mut text));
         text
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Client>> {
+    /// Seconds since the start.
+    fn age(&self) -> u32 {
+        u32::try_from(self.started.elapsed().as_secs()).unwrap_or(u32::MAX)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Clients> {
         // Whoever panicked with the lock held had at most not finished one insertion.
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Client {
-    fn describe(&self, id: u64, text: &mut String) {
+impl Clients {
+    fn describe(&self, id: u64, client: &Client, now: u32, text: &mut String) {
+        let name = self.names.get(&id).map_or("", |name| name);
+        let age = now.saturating_sub(client.since);
         // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "id={id} addr={} name={} age={} db=0",
-            self.peer,
-            self.name,
-            self.since.elapsed().as_secs()
-        );
+        let _ = writeln!(text, "id={id} addr={} name={name} age={age} db=0", client.peer);
     }
 }

@@ -10,6 +10,7 @@ mod backend;
 mod buffers;
 mod connect;
 mod dispatch;
+mod early;
 mod info;
 mod link;
 mod local;
@@ -226,7 +227,7 @@ impl Worker {
             }
         };
         let open = self.limits.password.is_none();
-        let id = self.sessions.insert(Box::new(Session::new(stream, peer, client, open, self.now)));
+        let id = self.sessions.insert(Box::new(Session::new(stream, client, open, self.now)));
         if let Some(me) = self.me.upgrade() {
             spawn_local(std::future::poll_fn(move |cx| me.borrow_mut().poll_session(id, cx)));
         }

@@ -39,7 +39,7 @@ impl Worker {
         }
         let token = self.next_token;
         self.next_token += 1;
-        session.parked = Some(Parked { token, since: self.now, slot, settling: false });
+        session.parked = Some(Box::new(Parked { token, since: self.now, slot, settling: false }));
         self.slots.park(slot, id, token);
         self.parked += 1;
         Outcome::Wait
@@ -72,7 +72,8 @@ impl Worker {
         self.totals.on_demand_moves += 1;
         let slots: SmallVec<[SlotId; 4]> = keys.iter().map(|(slot, _)| *slot).collect();
         slots.iter().for_each(|slot| self.slots.begin(*slot));
-        self.sessions[id].parked = Some(Parked { token, since: self.now, slot: first, settling: true });
+        let parked = Parked { token, since: self.now, slot: first, settling: true };
+        self.sessions[id].parked = Some(Box::new(parked));
         self.parked += 1;
         let (movers, table, me) = (self.movers.clone(), self.table.clone(), self.me.clone());
         spawn_local(async move {
@@ -95,7 +96,7 @@ impl Worker {
         self.look_at_clock();
         self.parked -= 1;
         let waiting = self.sessions.get_mut(id);
-        if let Some(session) = waiting.filter(|s| s.parked.is_some_and(|parked| parked.token == token)) {
+        if let Some(session) = waiting.filter(|s| s.waits_as(token)) {
             session.parked = None;
             self.verdict = Some(match result {
                 Ok(()) => Verdict::Settled(slots.into()),

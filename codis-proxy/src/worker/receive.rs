@@ -298,7 +298,7 @@ impl Worker {
 
     /// The client cannot be understood any more: it is told so after its other replies, then closed.
     fn protocol_error(&mut self, id: SessionId, error: ProtocolError) -> Stop {
-        tracing::debug!(peer = %self.sessions[id].peer, %error, "protocol error");
+        tracing::debug!(peer = self.registry.peer(self.sessions[id].client), %error, "protocol error");
         self.totals.dropped += 1;
         self.answer_error(id, format!("-ERR Protocol error: {error}\r\n").as_bytes());
         self.sessions[id].closing = true;

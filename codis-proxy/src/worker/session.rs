@@ -6,14 +6,17 @@
 //! - after a protocol error the connection closes once its earlier replies are written: `garbage.rs`;
 //! - a client that has nothing to say holds no buffer: the memory row of `cargo xtask bench`.
 
-use std::{collections::VecDeque, net::SocketAddr, task::Waker};
+use std::task::Waker;
 
 use bytes::{Bytes, BytesMut};
 use codis_core::SlotId;
 use codis_resp::RequestParser;
 use tokio::net::TcpStream;
 
-use super::buffers::{BIG, OutBuf, Pool};
+use super::{
+    buffers::{BIG, OutBuf, Pool},
+    early::Early,
+};
 
 /// Place of a session in its worker.
 pub(super) type SessionId = usize;
@@ -39,17 +42,6 @@ impl Payload<'_> {
     }
 }
 
-/// One reply that the client is owed.
-#[derive(Debug, Clone, Copy)]
-enum Owed {
-    /// Not in yet.
-    Waiting,
-    /// In, but an earlier one is not: kept in `Session::early`.
-    Early { start: usize, len: usize },
-    /// The same for a big one: kept in `Session::early_big`, in this order.
-    EarlyBig,
-}
-
 /// Bytes of a request that has not all come, or cannot be sent yet.
 pub(super) struct Partial {
     /// From the first byte of a request on.
@@ -73,25 +65,24 @@ pub(super) struct Parked {
     pub(super) settling: bool,
 }
 
-/// A client.
+/// A client. There may be very many that do nothing: what is rarely needed lies in boxes.
 pub(super) struct Session {
     /// `None` once it is closed and only waits for its replies to come in.
     pub(super) stream: Option<TcpStream>,
-    pub(super) peer: SocketAddr,
-    /// Number of the client in this process.
+    /// Number of the client in this process; the registry knows the rest about it.
     pub(super) client: u64,
     pub(super) waker: Option<Waker>,
     pub(super) out: OutBuf,
     pub(super) partial: Option<Box<Partial>>,
-    pub(super) parked: Option<Parked>,
+    pub(super) parked: Option<Box<Parked>>,
     /// Since when it has waited for a slot, over several requests that came together.
     pub(super) waits_since: Option<u64>,
-    owed: VecDeque<Owed>,
     /// Number of the request whose reply is owed first.
     first: u32,
-    early: Vec<u8>,
-    early_big: VecDeque<(u32, Bytes)>,
-    early_count: usize,
+    /// How many are owed from there on.
+    owed: u32,
+    /// Replies that came before their turn; `None` for a client whose requests go to one server.
+    early: Option<Box<Early>>,
     /// Last time that bytes came, microseconds of the worker's clock.
     pub(super) heard: u64,
     /// Its output is in the list of what is written at the end of the turn.
@@ -108,27 +99,18 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(
-        stream: TcpStream,
-        peer: SocketAddr,
-        client: u64,
-        authenticated: bool,
-        now: u64,
-    ) -> Self {
+    pub(super) fn new(stream: TcpStream, client: u64, authenticated: bool, now: u64) -> Self {
         Self {
             stream: Some(stream),
-            peer,
             client,
             waker: None,
             out: OutBuf::default(),
             partial: None,
             parked: None,
             waits_since: None,
-            owed: VecDeque::new(),
             first: 0,
-            early: Vec::new(),
-            early_big: VecDeque::new(),
-            early_count: 0,
+            owed: 0,
+            early: None,
             heard: now,
             dirty: false,
             want_write: false,
@@ -142,38 +124,42 @@ impl Session {
     /// Requests whose replies are not in the output yet.
     #[inline]
     pub(super) fn owed(&self) -> usize {
-        self.owed.len()
+        self.owed as usize
     }
 
     /// True if nothing is owed and nothing is to be written.
     pub(super) fn is_done(&self) -> bool {
-        self.owed.is_empty() && self.out.is_empty()
+        self.owed == 0 && self.out.is_empty()
     }
 
     /// Takes a number for a request whose reply will come.
     #[inline]
     pub(super) fn expect_reply(&mut self) -> u32 {
-        let seq = self.first.wrapping_add(self.owed.len() as u32);
-        self.owed.push_back(Owed::Waiting);
+        let seq = self.first.wrapping_add(self.owed);
+        self.owed += 1;
         seq
     }
 
     /// Puts the reply to request `seq` where its turn is.
     #[inline]
     pub(super) fn reply(&mut self, seq: u32, payload: Payload<'_>, pool: &mut Pool) {
-        let place = seq.wrapping_sub(self.first) as usize;
+        let place = seq.wrapping_sub(self.first);
         if place == 0 {
             self.send(payload, pool);
-            self.owed.pop_front();
-            self.first = self.first.wrapping_add(1);
-            if self.early_count > 0 {
+            self.next_turn();
+            if self.early.as_ref().is_some_and(|early| !early.is_empty()) {
                 self.send_early(pool);
-            } else if self.owed.is_empty() {
-                self.rest();
             }
-        } else {
-            self.keep(place, seq, payload);
+        } else if place < self.owed {
+            self.early.get_or_insert_default().keep(place as usize, payload);
         }
+    }
+
+    /// The reply that was owed first has been sent.
+    #[inline]
+    fn next_turn(&mut self) {
+        self.first = self.first.wrapping_add(1);
+        self.owed -= 1;
     }
 
     /// Answers a request at once, in its turn.
@@ -194,86 +180,28 @@ impl Session {
         }
     }
 
-    fn keep(&mut self, place: usize, seq: u32, payload: Payload<'_>) {
-        let Some(owed) = self.owed.get_mut(place) else { return };
-        self.early_count += 1;
-        *owed = match payload {
-            Payload::Slice(bytes) => {
-                let start = self.early.len();
-                self.early.extend_from_slice(bytes);
-                Owed::Early { start, len: bytes.len() }
-            }
-            Payload::Whole(bytes) => {
-                self.early_big.push_back((seq, bytes));
-                Owed::EarlyBig
-            }
-        };
-    }
-
     /// Sends the replies whose turn has come because an earlier one came in.
     fn send_early(&mut self, pool: &mut Pool) {
-        let early = std::mem::take(&mut self.early);
-        while let Some(&owed) = self.owed.front() {
-            match owed {
-                Owed::Waiting => break,
-                Owed::Early { start, len } => self.send(Payload::Slice(&early[start..start + len]), pool),
-                Owed::EarlyBig => {
-                    let at = self.early_big.iter().position(|(seq, _)| *seq == self.first);
-                    if let Some((_, bytes)) = at.and_then(|at| self.early_big.remove(at)) {
-                        self.send(Payload::Whole(bytes), pool);
-                    }
-                }
-            }
-            self.owed.pop_front();
-            self.first = self.first.wrapping_add(1);
-            self.early_count -= 1;
+        let Some(mut early) = self.early.take() else { return };
+        early.skip();
+        while let Some(payload) = early.next() {
+            self.send(payload, pool);
+            self.next_turn();
         }
-        self.early = early;
-        if self.early_count == 0 {
-            self.early.clear();
-            self.early_big = VecDeque::new();
-            if self.owed.is_empty() {
-                self.rest();
-            }
-        } else if self.early.len() > BIG {
-            self.compact();
-        }
-    }
-
-    /// Drops the bytes of replies that have been sent from among those that are kept.
-    fn compact(&mut self) {
-        let live: usize =
-            self.owed.iter().map(|owed| if let Owed::Early { len, .. } = owed { *len } else { 0 }).sum();
-        if live * 2 > self.early.len() {
-            return;
-        }
-        let mut kept = Vec::with_capacity(live * 2);
-        for owed in &mut self.owed {
-            if let Owed::Early { start, len } = owed {
-                let at = kept.len();
-                kept.extend_from_slice(&self.early[*start..*start + *len]);
-                *start = at;
-            }
-        }
-        self.early = kept;
-    }
-
-    /// Gives unusual room back when nothing is owed; the rest goes when the client is idle.
-    fn rest(&mut self) {
-        if self.early.capacity() > BIG {
-            self.early = Vec::new();
-        }
-        if self.owed.capacity() > 128 {
-            self.owed = VecDeque::new();
-        }
+        early.tidy();
+        self.early = Some(early).filter(|early| self.owed > 0 || !early.is_unusual());
     }
 
     /// Gives all room back: nothing has come for a while.
     pub(super) fn release(&mut self) {
-        if self.owed.is_empty() {
-            self.owed = VecDeque::new();
-            self.early = Vec::new();
+        if self.owed == 0 {
+            self.early = None;
         }
+    }
+
+    /// True if it is parked under this token.
+    pub(super) fn waits_as(&self, token: u64) -> bool {
+        self.parked.as_ref().is_some_and(|parked| parked.token == token)
     }
 
     /// Wakes the session's task.

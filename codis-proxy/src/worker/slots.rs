@@ -183,7 +183,7 @@ impl Worker {
         state.draining = false;
         for (session, token) in self.slots.parked.remove(&slot).unwrap_or_default() {
             let waiting = self.sessions.get_mut(session);
-            if let Some(session) = waiting.filter(|s| s.parked.is_some_and(|parked| parked.token == token)) {
+            if let Some(session) = waiting.filter(|s| s.waits_as(token)) {
                 session.parked = None;
                 session.wake();
                 self.parked -= 1;

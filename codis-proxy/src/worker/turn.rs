@@ -76,7 +76,8 @@ impl Worker {
                 session.want_write = !session.out.is_empty();
                 if session.want_write && session.out.len() > self.limits.client_output {
                     self.totals.dropped += 1;
-                    tracing::warn!(peer = %session.peer, bytes = session.out.len(), "client takes no replies; disconnected");
+                    let peer = self.registry.peer(session.client);
+                    tracing::warn!(peer, bytes = session.out.len(), "client takes no replies; disconnected");
                     session.stream = None;
                     session.wake();
                 } else if session.want_write || session.closing || session.backlog || session.stalled {
@@ -162,7 +163,7 @@ impl Worker {
         let mut expired = Vec::new();
         for (id, session) in &mut self.sessions {
             let silent = self.now.saturating_sub(session.heard);
-            if let Some(parked) = session.parked {
+            if let Some(parked) = &session.parked {
                 let since = session.waits_since.unwrap_or(parked.since);
                 if !parked.settling && self.now.saturating_sub(since) > park {
                     expired.push(id);
