@@ -26,7 +26,8 @@ pub struct RedisBuilder {
 }
 
 impl RedisBuilder {
-    /// Follows `master`; [`RedisBuilder::start`] returns when the first copy is complete and the link is up.
+    /// Follows `master`; [`RedisBuilder::start`] returns when the first copy is complete and both
+    /// sides count the link as up.
     #[must_use]
     pub fn slave_of(mut self, master: &RedisServer) -> Self {
         self.master = Some((master.port(), master.options.password.clone()));
@@ -99,9 +100,17 @@ impl RedisBuilder {
     fn is_ready(&self, port: u16) -> std::io::Result<bool> {
         let mut client = connect(port, self.password.as_deref())?;
         let ready = client.call(&["PING"])?.text() == "PONG";
-        let linked = self.master.is_none()
-            || client.call(&["INFO", "replication"])?.text().contains("master_link_status:up");
-        Ok(ready && linked)
+        Ok(ready && self.is_linked(port, &mut client)?)
+    }
+
+    /// True when both sides say so: the master goes on for up to a second after the slave.
+    fn is_linked(&self, port: u16, slave: &mut RespClient) -> std::io::Result<bool> {
+        let Some((master, password)) = &self.master else { return Ok(true) };
+        if !slave.call(&["INFO", "replication"])?.text().contains("master_link_status:up") {
+            return Ok(false);
+        }
+        let known = connect(*master, password.as_deref())?.call(&["INFO", "replication"])?.text();
+        Ok(known.contains(&format!("port={port},state=online")))
     }
 }
 
