@@ -37,10 +37,7 @@ impl Early {
 
     /// Keeps a reply that comes `place` places after the one that is owed first.
     pub(super) fn keep(&mut self, place: usize, payload: Payload<'_>) {
-        if self.places.len() <= place {
-            self.places.resize(place + 1, Place::Empty);
-        }
-        self.places[place] = match payload {
+        let reply = match payload {
             Payload::Slice(bytes) => {
                 let start = self.bytes.len();
                 self.bytes.extend_from_slice(bytes);
@@ -48,6 +45,14 @@ impl Early {
             }
             Payload::Whole(bytes) => Place::Whole(bytes),
         };
+        // Mostly it is the next one after those that are in, or one that they have left out.
+        while self.places.len() < place {
+            self.places.push_back(Place::Empty);
+        }
+        match self.places.get_mut(place) {
+            Some(free) => *free = reply,
+            None => self.places.push_back(reply),
+        }
     }
 
     /// The reply that was owed first has been sent without coming here.

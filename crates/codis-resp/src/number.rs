@@ -17,7 +17,19 @@ const MAX_LINE: usize = 22;
 /// Reads the number that begins at `at` and is ended by CR LF.
 #[inline]
 pub(crate) fn header(buf: &[u8], at: usize) -> Header {
-    let line = &buf[at..];
+    // Nearly every header is as short as these.
+    match &buf[at..] {
+        [a @ b'0'..=b'9', b'\r', b'\n', ..] => Header::Number(digit(*a), at + 3),
+        [a @ b'0'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            Header::Number(10 * digit(*a) + digit(*b), at + 4)
+        }
+        line => any_header(line, at),
+    }
+}
+
+/// The same for a number of any length; `line` begins at `at`.
+#[inline(never)]
+fn any_header(line: &[u8], at: usize) -> Header {
     let negative = line.first() == Some(&b'-');
     let digits = usize::from(negative);
     let mut value: i64 = 0;
@@ -43,6 +55,11 @@ pub(crate) fn header(buf: &[u8], at: usize) -> Header {
         (Some(b'\r'), Some(b'\n')) => Header::Number(if negative { -value } else { value }, at + i + 2),
         _ => Header::Invalid,
     }
+}
+
+#[inline]
+fn digit(byte: u8) -> i64 {
+    i64::from(byte - b'0')
 }
 
 /// A decimal number that fills `text`, as in an argument.
@@ -94,7 +111,12 @@ mod tests {
     #[test]
     fn headers() {
         for (text, expected) in [
+            ("7\r\n", Header::Number(7, 3)),
+            ("0\r\n", Header::Number(0, 3)),
             ("12\r\nx", Header::Number(12, 4)),
+            ("345\r\n", Header::Number(345, 5)),
+            ("12\r", Header::Incomplete),
+            ("12\rx", Header::Invalid),
             ("-1\r\n", Header::Number(-1, 4)),
             ("", Header::Incomplete),
             ("-", Header::Incomplete),

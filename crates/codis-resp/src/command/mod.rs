@@ -152,7 +152,9 @@ pub fn lookup(name: &[u8]) -> Option<CommandId> {
         if at == EMPTY {
             return None;
         }
-        if COMMANDS[usize::from(at)].name.as_bytes().eq_ignore_ascii_case(name) {
+        let row = COMMANDS[usize::from(at)].name.as_bytes();
+        // The table's names are in upper case.
+        if row.len() == name.len() && row.iter().zip(name).all(|(r, n)| *r == n.to_ascii_uppercase()) {
             return Some(CommandId(at));
         }
         bucket = (bucket + 1) % BUCKETS;
@@ -209,6 +211,7 @@ mod tests {
             assert_eq!(lookup(command.name.as_bytes()).map(CommandId::index), Some(at));
             assert_eq!(lookup(command.name.to_lowercase().as_bytes()).map(CommandId::index), Some(at));
             assert!(command.name.len() <= MAX_NAME);
+            assert_eq!(command.name, command.name.to_ascii_uppercase());
         }
         assert!(COMMANDS.is_sorted_by(|a, b| a.name < b.name));
         for unknown in ["", "GE", "GETT", "NOSUCH", "A_NAME_THAT_IS_LONGER_THAN_ANY_OTHER_NAME"] {
