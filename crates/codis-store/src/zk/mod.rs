@@ -6,6 +6,7 @@
 //! and perform it at an unknown later time.
 
 mod calls;
+mod knock;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -16,6 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use zookeeper_client as zk;
 
 use self::calls::{node, session_state, sorted, transaction, zk_options};
+use self::knock::knock;
 use crate::address::StoreAddr;
 use crate::error::{ErrorKind, StoreError};
 use crate::node::{Acl, ConnectOptions, CreateMode, Node, Op, OpDone, SessionState};
@@ -280,7 +282,7 @@ impl Inner {
         let deadline = Instant::now() + self.options.connect_timeout;
         let client = match timeout_at(deadline, connector.connect(&self.hosts)).await {
             Ok(Ok(client)) => client,
-            Ok(Err(source)) => return Err(unreachable().caused_by(source)),
+            Ok(Err(_)) => return Err(unreachable().caused_by(knock(&self.hosts).await)),
             Err(_) => {
                 let waited = Waited(self.options.connect_timeout);
                 return Err(unreachable().caused_by(waited));
