@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use memchr::memchr;
+
 use crate::{Extra, GroupId, ParseError};
 
 /// How many slots a product has. Fixed by Codis.
@@ -50,8 +52,8 @@ impl fmt::Display for SlotId {
 /// The part of a key that decides its slot: what stands between the first `{` and the next `}`,
 /// the empty string included, else the whole key. (Redis Cluster ignores an empty tag; Codis does not.)
 pub fn hash_tag(key: &[u8]) -> &[u8] {
-    let Some(open) = key.iter().position(|&b| b == b'{') else { return key };
-    match key[open + 1..].iter().position(|&b| b == b'}') {
+    let Some(open) = memchr(b'{', key) else { return key };
+    match memchr(b'}', &key[open + 1..]) {
         Some(len) => &key[open + 1..open + 1 + len],
         None => key,
     }
