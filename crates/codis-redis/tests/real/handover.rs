@@ -179,16 +179,25 @@ async fn a_key_written_past_the_proxies_is_named() {
     let sides = Sides::start();
     let (mut s, route) = (sides.s.client(), sides.route());
     s.call(&["SET", "hot", "0"]).unwrap();
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let (stop, flooded) = (std::sync::atomic::AtomicBool::new(false), CancellationToken::new());
     let error = thread::scope(|scope| {
         scope.spawn(|| {
+            // Faster than the server takes them, so that writes always wait in its queue and one comes
+            // between WATCH and EXEC of every attempt, however seldom this thread gets a turn.
+            let writes = b"*2\r\n$4\r\nINCR\r\n$3\r\nhot\r\n".repeat(10_000);
+            s.send(b"*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$3\r\nOFF\r\n").unwrap();
             while !stop.load(Ordering::Relaxed) {
-                s.call(&["INCR", "hot"]).unwrap();
+                s.send(&writes).unwrap();
+                flooded.cancel();
             }
         });
-        let result = scope.spawn(move || block_on(run(&route, &all(), &quick()))).join().unwrap();
+        let moving = async {
+            tokio::time::timeout(Duration::from_secs(20), flooded.cancelled()).await.unwrap();
+            run(&route, &all(), &quick()).await
+        };
+        let result = scope.spawn(move || block_on(moving)).join();
         stop.store(true, Ordering::Relaxed);
-        result.unwrap_err()
+        result.unwrap().unwrap_err()
     });
     assert!(matches!(&error, BulkError::KeepsChanging { key, .. } if key == "hot"), "{error}");
     assert_eq!(dbsize(&mut sides.s.client()), 1);
