@@ -17,6 +17,10 @@ const PREFIX: &str = "tour";
 const SOURCE: GroupId = GroupId(1);
 /// Pause of a writer between two requests: about a thousand requests a second each.
 const PAUSE: Duration = Duration::from_millis(1);
+/// Writes of the ledger before the slots begin to move, and once more when they have.
+const WRITES: u64 = 500;
+/// How long these may take; a slower ledger is shown as it is.
+const WRITES_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) async fn tell(
     options: &TourOptions,
@@ -38,7 +42,10 @@ pub(super) async fn tell(
         pause: PAUSE,
         ..LedgerConfig::new(proxies.clone())
     });
+    // Its writers have touched every key before the slots move, and go on when they have moved.
+    written(&ledger, WRITES).await;
     let moved = move_slots(playground, &slots, target, events).await;
+    written(&ledger, ledger.figures().acknowledged + WRITES).await;
     let account = ledger.finish().await;
     let moved = moved?;
     note_move(guide, &slots, &moved, &account);
@@ -51,6 +58,14 @@ pub(super) async fn tell(
 
     guide.begin("every key and the ledger read back".into());
     final_check(options, &proxies, &account, guide).await
+}
+
+/// Waits until the ledger has so many acknowledged writes, but no longer than it should take.
+async fn written(ledger: &Ledger, writes: u64) {
+    let deadline = tokio::time::Instant::now() + WRITES_PATIENCE;
+    while ledger.figures().acknowledged < writes && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(PAUSE * 10).await;
+    }
 }
 
 async fn load(options: &TourOptions, proxies: &[Addr], guide: &mut Guide<'_>) -> Result<(), Failure> {
