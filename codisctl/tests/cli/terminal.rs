@@ -28,7 +28,7 @@ fn a_plan_is_shown_and_agreed_to() {
     assert!(tmux.screen().contains("writes 1  servers/group_1: created"), "{}", tmux.screen());
     tmux.keys(&["y", "Enter"]);
     wait_for(&tmux, "done      add group 1");
-    eventually(Duration::from_secs(10), || tmux.exit_status() == Some(0));
+    eventually(Duration::from_secs(20), || tmux.exit_status() == Some(0));
     let audit = desk.run(&["audit", "--last", "1", "--output", "json"]).json();
     assert_eq!(audit["records"][0]["consent"], "prompt");
 }
@@ -41,7 +41,7 @@ fn anything_but_yes_is_no() {
     wait_for(&tmux, "[y/N]");
     tmux.keys(&["Enter"]);
     wait_for(&tmux, "nothing was written");
-    eventually(Duration::from_secs(10), || tmux.exit_status() == Some(1));
+    eventually(Duration::from_secs(20), || tmux.exit_status() == Some(1));
     assert_eq!(desk.run(&["group", "list"]).ok().out, "0 groups\n");
 }
 
