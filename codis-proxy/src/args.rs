@@ -2,13 +2,14 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use clap::Parser;
 use codis_core::{ProductName, ProxyId};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use crate::config::{Config, FollowConfig, Limits, Mode, Secret};
 
@@ -98,13 +99,29 @@ pub(crate) enum ConfigError {
     },
 }
 
-/// What is read of `codis.toml`; its other tables belong to other programs.
+/// `codis.toml`, the file of all programs.
 #[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct File {
-    store: Option<String>,
     product: Option<String>,
+    password_file: Option<PathBuf>,
+    #[serde(default)]
+    store: StoreTable,
     #[serde(default)]
     proxy: ProxyTable,
+    /// For people at a terminal.
+    #[serde(rename = "output")]
+    _output: Option<IgnoredAny>,
+    /// The same; the proxy has time-outs of its own.
+    #[serde(rename = "timeout")]
+    _timeout: Option<IgnoredAny>,
+}
+
+/// The `[store]` table.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoreTable {
+    address: Option<String>,
 }
 
 /// The `[proxy]` table. Sizes are bytes, times are seconds.
@@ -117,7 +134,6 @@ struct ProxyTable {
     listen: Option<String>,
     admin: Option<String>,
     workers: Option<usize>,
-    password_file: Option<PathBuf>,
     max_clients: Option<usize>,
     max_pipeline: Option<usize>,
     max_request: Option<usize>,
@@ -142,7 +158,8 @@ pub(crate) fn configure(args: Args) -> Result<Config, ConfigError> {
     let mode = match args.static_map {
         Some(path) => Mode::Static(path),
         None => {
-            let store = args.store.or(file.store).ok_or(ConfigError::Missing { missing: "the store" })?;
+            let store =
+                args.store.or(file.store.address).ok_or(ConfigError::Missing { missing: "the store" })?;
             let product =
                 args.product.or(file.product).ok_or(ConfigError::Missing { missing: "the product" })?;
             let id = args
@@ -175,14 +192,14 @@ pub(crate) fn configure(args: Args) -> Result<Config, ConfigError> {
         admin: address("admin", args.admin.or(file.proxy.admin.clone()), "127.0.0.1:11000")?,
         workers,
         mode,
-        limits: limits(&file.proxy)?,
+        limits: limits(&file.proxy, password(file.password_file.as_deref())?)?,
     })
 }
 
-fn limits(table: &ProxyTable) -> Result<Limits, ConfigError> {
+fn limits(table: &ProxyTable, password: Option<Secret>) -> Result<Limits, ConfigError> {
     let default = Limits::default();
     Ok(Limits {
-        password: password(table.password_file.as_deref())?,
+        password,
         max_clients: table.max_clients.unwrap_or(default.max_clients),
         max_pipeline: table.max_pipeline.unwrap_or(default.max_pipeline).max(1),
         max_request: table.max_request.unwrap_or(default.max_request),
@@ -207,14 +224,19 @@ fn seconds(name: &str, given: Option<f64>, default: Duration) -> Result<Duration
     }
 }
 
-/// The password from CODIS_PASSWORD, or else from the file that the table names.
+/// The password from CODIS_PASSWORD, or else from the first line of the file that `password_file` names.
 fn password(file: Option<&Path>) -> Result<Option<Secret>, ConfigError> {
     let given = match (std::env::var("CODIS_PASSWORD"), file) {
         (Ok(password), _) => Some(password),
         (Err(_), Some(path)) => {
-            let text = fs::read_to_string(path)
-                .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-            Some(text.trim_end_matches(['\r', '\n']).to_owned())
+            let read = |source| ConfigError::Read { path: path.to_owned(), source };
+            if fs::metadata(path).map_err(read)?.mode() & 0o077 != 0 {
+                let path = path.display();
+                let why = format!("{path} may be read by others than its owner; next: chmod 600 {path}");
+                return Err(ConfigError::Value(why));
+            }
+            let text = fs::read_to_string(path).map_err(read)?;
+            Some(text.lines().next().unwrap_or_default().to_owned())
         }
         (Err(_), None) => None,
     };
@@ -244,7 +266,7 @@ mod tests {
     fn flags_go_before_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("codis.toml");
-        fs::write(&path, "store = \"local:/x\"\n[proxy]\nid = \"p1\"\nlisten = \"h:1\"\nmax_clients = 7\n")
+        fs::write(&path, "timeout = \"5s\"\n[store]\naddress = \"local:/x\"\n[proxy]\nid = \"p1\"\nlisten = \"h:1\"\nmax_clients = 7\n")
             .unwrap();
         let path = path.to_str().unwrap();
         let config = config(&["--config", path, "--product", "shop", "--listen", "h:2"]).unwrap();
@@ -265,6 +287,8 @@ mod tests {
         let unknown = error("product = \"a\"\n[proxy]\nworkerz = 1\n");
         assert!(unknown.starts_with("codis.toml:3: unknown field `workerz`"), "{unknown}");
         let wrong = error("[proxy]\n\nworkers = \"two\"\n");
+        let top = error("stor = 1\n");
+        assert!(top.starts_with("codis.toml:1: unknown field `stor`"), "{top}");
         assert!(wrong.starts_with("codis.toml:3: invalid type: string \"two\""), "{wrong}");
         assert!(config(&[]).unwrap_err().to_string().starts_with("the store is not given"));
         assert!(
@@ -274,6 +298,18 @@ mod tests {
                 .contains("`h` is not an address")
         );
         assert!(config(&["--static", "f", "--workers", "0"]).unwrap_err().to_string().contains("workers: 0"));
+    }
+
+    #[test]
+    fn a_password_file_that_others_can_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("password");
+        fs::write(&path, "hush\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(password(Some(&path)).unwrap_err().to_string().contains("chmod 600"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(password(Some(&path)).unwrap().is_some_and(|secret| secret.reveal() == b"hush"));
     }
 
     #[test]

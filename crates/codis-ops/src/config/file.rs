@@ -70,6 +70,9 @@ pub const KEYS: &[Key] = &[
     },
 ];
 
+/// Tables of other programs, which check them themselves.
+const OTHERS: [&str; 1] = ["proxy"];
+
 const OUTPUT: Takes = Takes::OneOf(&["table", "json", "plain"]);
 
 /// What a file says; `None` where it says nothing.
@@ -144,6 +147,7 @@ fn parse(text: &str, name: &str) -> Result<File, Failure> {
     for (key, value) in document.get_ref() {
         let at = key.span().start;
         match value.get_ref() {
+            DeValue::Table(_) if OTHERS.contains(&key.get_ref().as_ref()) => {}
             DeValue::Table(table) if is_table(key.get_ref()) => {
                 for (inner, value) in table {
                     let at = inner.span().start;
@@ -280,6 +284,12 @@ mod tests {
     }
 
     #[test]
+    fn the_table_of_another_program_is_left_to_it() {
+        let file = parse("product = \"feed\"\n[proxy]\nworkers = 2\n", "codis.toml").unwrap();
+        assert_eq!(file.get("product"), Some("feed"));
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_its_line_and_the_right_one() {
         insta::assert_snapshot!(refuse("product = \"feed\"\n\n[store]\n  adress = \"zk://10.0.7.11:2181\"\n"), @"
         codis.toml line 4: unknown key `store.adress`
@@ -291,9 +301,9 @@ mod tests {
 
     #[test]
     fn an_unknown_table_says_which_there_are() {
-        insta::assert_snapshot!(refuse("[proxy]\nlisten = \"x\"\n"), @"
-        codis.toml line 1: unknown key `proxy`
-        /etc/codis.toml:1:2   [proxy]
+        insta::assert_snapshot!(refuse("[porxy]\nlisten = \"x\"\n"), @"
+        codis.toml line 1: unknown key `porxy`
+        /etc/codis.toml:1:2   [porxy]
         the top of the file has: product, output, timeout, password_file, and the table [store]
         remove the line; all keys are described in docs/configuration.md
         ");
