@@ -10,7 +10,7 @@ use std::time::Duration;
 use codis_core::{Addr, SLOT_COUNT, SlotId, SlotSet, slot_of_key};
 use rand::Rng as _;
 
-use crate::{ConnectOptions, LiveRole, Redis, RedisCause, RedisError, Reply};
+use crate::{ConnectOptions, LiveRole, Redis, RedisCause, RedisError, Reply, handover::PROBE};
 
 /// Keys looked at per SCAN: a fraction of a millisecond of the server's time.
 const PAGE: usize = 1000;
@@ -154,7 +154,8 @@ impl SlotKeys {
     }
 }
 
-/// All keys of the slots on a server, counted by a full scan.
+/// All keys of the slots on a server, counted by a full scan. A probe key that a killed mover has left
+/// behind is not one of them: it is nobody's data, and gone within seconds.
 ///
 /// # Errors
 /// As [`Scan`].
@@ -166,7 +167,7 @@ pub async fn scan_slots(
     let mut scan = Scan::open(addr, options, slots, false).await?;
     let mut keys = SlotKeys::default();
     while let Some(page) = scan.page().await? {
-        page.into_iter().for_each(|found| keys.add(found.key));
+        page.into_iter().filter(|found| !found.key.starts_with(PROBE)).for_each(|found| keys.add(found.key));
     }
     Ok(keys)
 }

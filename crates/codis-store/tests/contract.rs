@@ -16,6 +16,7 @@ on_both_stores! {
     a_transaction_may_build_on_its_own_steps,
     many_nodes_are_read_at_once,
     a_watch_fires_once_on_what_it_watches,
+    a_change_while_a_watch_is_set_is_listed_or_told,
     a_dropped_watch_is_forgotten,
     ephemerals_go_with_a_closed_session,
     ephemerals_go_when_their_process_is_killed,
@@ -243,6 +244,28 @@ async fn a_watch_fires_once_on_what_it_watches(ground: Ground) {
     acting.delete("/w", None).await.unwrap();
     add(&acting, "/w", "0").await;
     assert_eq!(fires(&mut own).await, Fired::Changed);
+}
+
+/// A proxy once missed an action that came in this very moment, and never acknowledged it.
+async fn a_change_while_a_watch_is_set_is_listed_or_told(ground: Ground) {
+    let watching = ground.connect().await;
+    let acting = ground.connect().await;
+    watching.ensure_dir("/r").await.unwrap();
+    for n in 0..400 {
+        let path = format!("/r/{n}");
+        let (watched, ()) = tokio::join!(watching.watch_children("/r"), async {
+            // Spread over the time that setting the watch takes.
+            for _ in 0..n % 20 {
+                tokio::task::yield_now().await;
+            }
+            add(&acting, &path, "").await;
+        });
+        let (children, mut watch) = watched.unwrap();
+        if children.len() == n {
+            assert_eq!(fires(&mut watch).await, Fired::Changed, "child {n}");
+        }
+        assert_eq!(watching.children("/r").await.unwrap().len(), n + 1);
+    }
 }
 
 async fn a_dropped_watch_is_forgotten(ground: Ground) {

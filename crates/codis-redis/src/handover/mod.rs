@@ -20,6 +20,7 @@ pub use bulk::{BulkOptions, bulk_move};
 pub(crate) use pair::Pair;
 pub use pair::{Endpoint, Route};
 pub use report::{BulkError, BulkProgress, BulkReport, Stall};
+pub(crate) use single::PROBE;
 pub use single::probe_move;
 
 use futures::future::BoxFuture;

@@ -8,6 +8,8 @@ use rand::Rng as _;
 use super::{Lease, Pair, Route};
 use crate::{Found, RedisCause, RedisError, Reply};
 
+/// What the names of probe keys begin with. They are ours: a scan for keys of clients passes them over.
+pub(crate) const PROBE: &[u8] = b"codis:probe:";
 /// What a leftover of a probe that was killed lives for.
 const PROBE_LIFE: Duration = Duration::from_secs(10);
 
@@ -18,7 +20,7 @@ const PROBE_LIFE: Duration = Duration::from_secs(10);
 /// # Errors
 /// The command that failed, on which server, and its words.
 pub async fn probe_move(route: &Route, slots: &SlotSet, lease: &dyn Lease) -> Result<(), RedisError> {
-    let base = format!("codis:probe:{:08x}", rand::rng().random::<u32>());
+    let base = format!("{}{:08x}", String::from_utf8_lossy(PROBE), rand::rng().random::<u32>());
     let key = (0..u32::MAX).map(|n| format!("{base}:{n}")).find(|key| !is_of(slots, key)).unwrap_or(base);
     let mut pair = Pair::open(route, &format!("{}.probe.", route.connect.name)).await?;
     let no_lease = |why| RedisError::new(&route.from.addr, "probe", RedisCause::Unsafe(why));

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::common::addr;
 use codis_redis::{
     Conn, ConnectOptions, LiveRole, Password, Redis, RedisCause, ServerKind, kill_by_name, probe, replicaof,
+    scan_slots,
 };
 use codis_testkit::{RedisServer, eventually_async, need};
 
@@ -105,4 +106,16 @@ async fn connections_are_killed_by_the_beginning_of_their_name() {
     older.query(&["PING"]).await.unwrap_err();
     other.query(&["PING"]).await.unwrap();
     assert_eq!(kill_by_name(&addr, &options(), "codis-mover-").await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_a_killed_probe_left_is_not_counted_as_a_key() {
+    need!("redis");
+    let server = RedisServer::start();
+    let mut client = server.client();
+    client.call(&["SET", "codis:probe:a4fcfdd0:2", "x", "PX", "60000"]).unwrap();
+    client.call(&["SET", "codis:prob", "x"]).unwrap();
+    let all = "0-1023".parse().unwrap();
+    let keys = scan_slots(&addr(&server), &options(), &all).await.unwrap();
+    assert_eq!((keys.count, keys.some), (1, vec![b"codis:prob".to_vec()]));
 }

@@ -210,7 +210,7 @@ impl Engine {
         Ok(done)
     }
 
-    /// Sets a watch on what the caller has just read.
+    /// Sets a watch on the node as it is now. The caller reads it afterwards.
     pub(super) fn arm(
         &mut self,
         path: &str,

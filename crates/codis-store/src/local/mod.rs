@@ -176,10 +176,10 @@ impl LocalStore {
         let (sender, watch) = Watch::new();
         let children = self
             .call("watch children of", path, Effect::None, move |engine| {
-                let children =
-                    tree::children(engine.reading()?, &wanted)?.ok_or(Fault::Kind(ErrorKind::NoNode))?;
+                // In this order: what is committed between the two is read, and told once more. The other
+                // way round it would be neither.
                 engine.arm(&wanted, Interest::Children, sender)?;
-                Ok(children)
+                tree::children(engine.reading()?, &wanted)?.ok_or(Fault::Kind(ErrorKind::NoNode))
             })
             .await?;
         Ok((children, watch))
@@ -190,9 +190,8 @@ impl LocalStore {
         let (sender, watch) = Watch::new();
         let node = self
             .call("watch", path, Effect::None, move |engine| {
-                let node = tree::get(engine.reading()?, &wanted)?;
                 engine.arm(&wanted, Interest::Data, sender)?;
-                Ok(node)
+                tree::get(engine.reading()?, &wanted)
             })
             .await?;
         Ok((node, watch))
