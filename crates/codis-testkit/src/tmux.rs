@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use crate::{KitError, Process, Sandbox, must, program};
+use crate::{KitError, Process, Sandbox, Signal, must, program};
 
 /// One terminal of its own server, which no other test and no user session can see.
 ///
@@ -112,6 +112,9 @@ impl Tmux {
     #[track_caller]
     #[must_use]
     pub fn exit_status(&self) -> Option<i32> {
+        // Under load tmux now and then misses the signal that its program has ended, and leaves it a zombie
+        // for good. Told once more it looks; a program that runs on is none the worse for it.
+        self.server.signal(Signal::CHILD);
         let answer = self.ask("#{pane_dead} #{pane_dead_status}");
         answer.strip_prefix("1 ").and_then(|status| status.parse().ok())
     }
