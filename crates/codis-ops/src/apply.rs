@@ -52,7 +52,7 @@ pub async fn apply(cx: &Context, plan: &Plan, permit: Permit, events: &Events) -
         return Ok(Receipt { steps: 0, took_ms: 0 });
     }
     let outcome = locked(cx, plan, events).await;
-    let recorded = audit::record(cx, plan, permit.consent(), &outcome, begun).await;
+    let recorded = audit::record(cx, audit::text_of(plan), permit.consent(), &outcome, begun).await;
     outcome?;
     recorded?;
     Ok(Receipt { steps: plan.steps.len(), took_ms: begun.elapsed().as_millis() as u64 })

@@ -17,28 +17,33 @@ pub async fn list(cx: &Context, count: usize) -> Result<Vec<AuditRecord>, Failur
     records.map_err(|error| Failure::store("cannot read the audit records", &error))
 }
 
-/// Writes the record of one change. `outcome` is `done` or the failure in one line.
+/// A plan as its record keeps it: title, then numbered steps.
+pub(crate) fn text_of(plan: &Plan) -> String {
+    let mut text = plan.title.clone();
+    for (n, step) in plan.steps.iter().enumerate() {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n{} {step}", n + 1);
+    }
+    text
+}
+
+/// Writes the record of one change: what was to be done, and `done` or the failure in one line.
 ///
 /// # Errors
 /// If the store does not answer. The change itself stands; callers report both.
 pub(crate) async fn record(
     cx: &Context,
-    plan: &Plan,
+    plan: String,
     consent: Consent,
     outcome: &Result<(), Failure>,
     begun: Instant,
 ) -> Result<(), Failure> {
-    let mut steps = plan.title.clone();
-    for (n, step) in plan.steps.iter().enumerate() {
-        // Writing to a String cannot fail.
-        let _ = write!(steps, "\n{} {step}", n + 1);
-    }
     let record = AuditRecord {
         ts_ms: context::now_ms(),
         who: context::who(),
         consent: consent.as_str().to_owned(),
         argv: cx.argv().to_owned(),
-        plan: steps,
+        plan,
         outcome: match outcome {
             Ok(()) => "done".to_owned(),
             Err(failure) => format!("failed ({}): {failure}", failure.kind.exit_status()),

@@ -8,7 +8,6 @@ use std::{
 
 use codis_core::{Addr, Cluster, Move, MoveState, SlotSet, Versioned};
 use codis_redis::{ConnectOptions, Lease, Route};
-use codis_store::AuditRecord;
 use rand::Rng as _;
 use tokio_util::sync::CancellationToken;
 
@@ -20,10 +19,7 @@ use super::{
     queue::{Item, Next, Wave, next},
     switch, wave,
 };
-use crate::{
-    Context, Events, Failure, FailureKind,
-    context::{now_ms, who},
-};
+use crate::{Context, Events, Failure, FailureKind, audit};
 
 /// Failures of the store in a row before a run gives up.
 const STORE_ATTEMPTS: u32 = 5;
@@ -263,25 +259,9 @@ impl Run<'_> {
 
     /// Who moved what. A record that cannot be written does not undo the move.
     async fn record(&self, wave: &Wave, tasks: &[u64], outcome: &Result<(), Failure>, begun: Instant) {
-        let record = AuditRecord {
-            ts_ms: now_ms(),
-            who: who(),
-            consent: self.options.consent.as_str().to_owned(),
-            argv: self.cx.argv().to_owned(),
-            plan: format!(
-                "move {} slots from group {} to {}, tasks {tasks:?}",
-                tasks.len(),
-                wave.from,
-                wave.to
-            ),
-            outcome: match outcome {
-                Ok(()) => "done".to_owned(),
-                Err(failure) => format!("failed ({}): {failure}", failure.kind.exit_status()),
-            },
-            took_ms: begun.elapsed().as_millis() as u64,
-            pid: std::process::id(),
-        };
-        if let Err(error) = self.cx.product.audit_append(&record).await {
+        let (count, from, to) = (tasks.len(), wave.from, wave.to);
+        let plan = format!("move {count} slots from group {from} to {to}, tasks {tasks:?}");
+        if let Err(error) = audit::record(self.cx, plan, self.options.consent, outcome, begun).await {
             tracing::warn!(%error, "the audit record could not be written");
         }
     }

@@ -137,7 +137,7 @@ impl Pair {
         let mut pipe = Pipeline::with_capacity(dumped.len());
         for key in &dumped {
             let cmd = pipe.cmd("RESTORE").arg(&key.found.key).arg(key.ttl).arg(&key.payload);
-            if let (Some(word), Some(value)) = (self.heat.restore_word(), key.heat) {
+            if let (Some(word), Some(value)) = (self.heat.word(), key.heat) {
                 cmd.arg(word).arg(value);
             }
         }

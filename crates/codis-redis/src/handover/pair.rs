@@ -49,18 +49,13 @@ impl Heat {
         }
     }
 
-    /// The subcommand of OBJECT that tells it.
+    /// The subcommand of OBJECT that tells it, and the option of RESTORE that sets it.
     pub(crate) fn word(self) -> Option<&'static str> {
         match self {
             Self::None => None,
             Self::Idle => Some("IDLETIME"),
             Self::Frequency => Some("FREQ"),
         }
-    }
-
-    /// The option of RESTORE that takes it.
-    pub(crate) fn restore_word(self) -> Option<&'static str> {
-        self.word()
     }
 }
 
