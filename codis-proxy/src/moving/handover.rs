@@ -204,6 +204,7 @@ impl Lane {
         let size: usize = found.iter().map(|found| found.payload.len()).sum();
         let after =
             self.dest.settings.command_timeout + Duration::from_secs_f64(size as f64 / BYTES_PER_SECOND);
+        codis_crash::point(|| format!("server {} RESTORE", self.dest.addr));
         let replies = self.dest.call_and_wait(job.slot, commands, job.to_slaves, after).await?;
         let mut busy = 0;
         for reply in &replies[..found.len()] {
@@ -227,6 +228,7 @@ impl Lane {
         commands.push(&unlink);
         commands.push(&[b"EXEC"]);
         let after = self.source.settings.command_timeout;
+        codis_crash::point(|| format!("server {} UNLINK", self.source.addr));
         let replies = self.source.call_and_wait(job.slot, commands, job.from_slaves, after).await?;
         match &replies[2] {
             Reply::Array(None) => return Ok(false),

@@ -76,6 +76,19 @@ impl ConnectOptions {
     }
 }
 
+/// Commands of ours that change something on a server; a WAIT goes with the write it waits for.
+const WRITES: [&str; 9] = [
+    "CLIENT KILL",
+    "CONFIG REWRITE",
+    "CONFIG SET",
+    "DEL",
+    "RESTORE",
+    "SET",
+    "SLAVEOF",
+    "SLOTSMGRTTAGSLOT",
+    "UNLINK",
+];
+
 /// A connection. After a time-out or a break it answers every further call with the same error:
 /// what was sent may still run on the server, so nobody should go on without knowing.
 pub struct Conn {
@@ -161,6 +174,7 @@ impl Conn {
     /// One command; an error answer is a [`Reply::Error`].
     pub(crate) async fn raw(&mut self, cmd: &Cmd) -> Result<Reply, RedisError> {
         self.alive(|| name_of(cmd))?;
+        self.crash_point(&name_of(cmd));
         let answer = tokio::time::timeout(self.timeout, self.inner.send_packed_command(cmd)).await;
         let cause = match answer {
             Ok(Ok(value)) => return Ok(value.into()),
@@ -179,6 +193,7 @@ impl Conn {
         extra: Duration,
     ) -> Result<Vec<Reply>, RedisError> {
         self.alive(|| what.to_owned())?;
+        self.crash_point(what);
         let timeout = self.timeout + extra;
         let sending = self.inner.send_packed_commands(pipe, 0, pipe.len());
         let cause = match tokio::time::timeout(timeout, sending).await {
@@ -217,6 +232,13 @@ impl Conn {
         match &self.dead {
             Some(cause) => Err(RedisError::new(&self.addr, command(), cause.clone())),
             None => Ok(()),
+        }
+    }
+
+    /// Where a test may end the process: before anything that changes a server.
+    fn crash_point(&self, command: &str) {
+        if WRITES.contains(&command) {
+            codis_crash::point(|| format!("server {} {command}", self.addr));
         }
     }
 

@@ -74,6 +74,7 @@ impl Store {
     /// Makes a node and says its full path. The parent must exist.
     pub async fn create(&self, path: &str, data: &[u8], mode: CreateMode, acl: Acl) -> Result<String> {
         check_path("create", path, mode.is_sequential())?;
+        codis_crash::point(|| format!("store create {path}"));
         on_keeper!(self, keeper => keeper.create(path, data, mode, acl).await)
     }
 
@@ -86,12 +87,14 @@ impl Store {
     /// Rewrites a node that is still at version `expected`; says the new version.
     pub async fn set(&self, path: &str, data: &[u8], expected: i32) -> Result<i32> {
         check_path("write", path, false)?;
+        codis_crash::point(|| format!("store set {path}"));
         on_keeper!(self, keeper => keeper.set(path, data, expected).await)
     }
 
     /// Removes a node that is still at version `expected`; `None` removes whatever is there, for nodes that only we write.
     pub async fn delete(&self, path: &str, expected: Option<i32>) -> Result<()> {
         check_path("delete", path, false)?;
+        codis_crash::point(|| format!("store delete {path}"));
         on_keeper!(self, keeper => keeper.delete(path, expected).await)
     }
 
@@ -100,6 +103,10 @@ impl Store {
         for op in &ops {
             op.check_path("commit")?;
         }
+        codis_crash::point(|| {
+            let paths: Vec<&str> = ops.iter().map(Op::path).collect();
+            format!("store commit {}", paths.join(" "))
+        });
         on_keeper!(self, keeper => keeper.commit(ops).await)
     }
 

@@ -10,14 +10,15 @@ use super::files::Text;
 /// What each crate of ours may depend on among ours, outside of tests. The picture is in ARCHITECTURE.md.
 const ARROWS: &[(&str, &[&str])] = &[
     ("codis-core", &[]),
+    ("codis-crash", &[]),
     ("codis-resp", &[]),
-    ("codis-store", &["codis-core"]),
-    ("codis-redis", &["codis-core"]),
+    ("codis-store", &["codis-core", "codis-crash"]),
+    ("codis-redis", &["codis-core", "codis-crash"]),
     ("codis-admin", &["codis-core"]),
     ("codis-ops", &["codis-store", "codis-redis", "codis-admin", "codis-core"]),
     ("codisctl", &["codis-ops", "codis-core"]),
     ("codis-tui", &["codis-ops", "codis-core"]),
-    ("codis-proxy", &["codis-store", "codis-resp", "codis-admin", "codis-core"]),
+    ("codis-proxy", &["codis-store", "codis-resp", "codis-admin", "codis-core", "codis-crash"]),
     ("codis-testkit", &[]),
     ("codis-tests", &["codis-testkit"]),
     ("xtask", &["codis-testkit"]),

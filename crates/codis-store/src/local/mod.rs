@@ -129,6 +129,7 @@ impl LocalStore {
         if self.read("read", path, move |db| Ok(tree::get(db, &wanted)?.is_some())).await? {
             return Ok(());
         }
+        codis_crash::point(|| format!("store create {path} and its parents"));
         let wanted = path.to_owned();
         self.write("create", path, move |db, _, now| tree::ensure_dir(db, &wanted, now)).await
     }

@@ -128,6 +128,7 @@ impl ZkStore {
                 at = at.rfind('/').map_or("", |cut| &at[..cut]);
             }
             for dir in missing.into_iter().rev() {
+                codis_crash::point(|| format!("store create {dir}"));
                 match client.create(dir, b"", &zk_options(CreateMode::Persistent, Acl::Dir)).await {
                     Ok(_) | Err(zk::Error::NodeExists) => {}
                     Err(error) => return Err(error),

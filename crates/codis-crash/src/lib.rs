@@ -1,0 +1,64 @@
+//! Crash points: a test can make a program end at any of its writes, as a SIGKILL would.
+//!
+//! Whoever changes more than one place may be killed between two of the changes. To test what is left
+//! then, the crates that write to the store and to servers call [`point`] before each write. A test runs a
+//! program with `CODIS_CRASH_AT=1`, `2`, `3` and so on until it ends by itself: so the points enumerate
+//! themselves, and a step that is added later is covered without anybody thinking of it.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `CODIS_CRASH_AT=N` | abort before the Nth write of this process, counted from 1 |
+//! | `CODIS_CRASH_LOG=FILE` | append `N<tab>what` for each write, before it is made |
+//!
+//! In release builds [`point`] is empty: no environment variable can make a shipped program crash.
+
+/// Says that a write is about to be made. `what` names it for the log of the test, e.g. `store set /a/b`; it is only
+/// called where a log is asked for.
+#[inline]
+pub fn point(what: impl FnOnce() -> String) {
+    #[cfg(debug_assertions)]
+    armed::pass(what);
+    #[cfg(not(debug_assertions))]
+    drop(what);
+}
+
+#[cfg(debug_assertions)]
+mod armed {
+    use std::{
+        env,
+        fs::{File, OpenOptions},
+        io::Write as _,
+        sync::{
+            OnceLock,
+            atomic::{AtomicU64, Ordering},
+        },
+    };
+
+    struct Armed {
+        at: Option<u64>,
+        log: Option<File>,
+        passed: AtomicU64,
+    }
+
+    static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+
+    pub(super) fn pass(what: impl FnOnce() -> String) {
+        let Some(armed) = ARMED.get_or_init(from_environment) else { return };
+        let number = armed.passed.fetch_add(1, Ordering::SeqCst) + 1;
+        if let Some(mut log) = armed.log.as_ref() {
+            // One write call each, so that lines of several threads do not mix. A log that cannot be
+            // written makes the test fail that reads it.
+            let _ = log.write_all(format!("{number}\t{}\n", what()).as_bytes());
+        }
+        if armed.at.is_some_and(|at| number >= at) {
+            std::process::abort();
+        }
+    }
+
+    fn from_environment() -> Option<Armed> {
+        let at = env::var("CODIS_CRASH_AT").ok().and_then(|at| at.parse().ok());
+        let open = |path| OpenOptions::new().create(true).append(true).open(path).ok();
+        let log = env::var_os("CODIS_CRASH_LOG").and_then(open);
+        (at.is_some() || log.is_some()).then(|| Armed { at, log, passed: AtomicU64::new(0) })
+    }
+}
