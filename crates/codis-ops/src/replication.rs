@@ -8,8 +8,14 @@ use tokio::time::{Instant, sleep};
 
 use crate::{Context, Event, Events, Failure, FailureKind};
 
-/// `min-replicas-to-write` that no group reaches: the server refuses writes with -NOREPLICAS, unexecuted.
-const WRITE_STOP: &str = "99";
+/// How many slaves must be in line for a write to be accepted, under the name that every version knows.
+const NEEDED: &str = "min-slaves-to-write";
+/// After how many seconds a slave is out of line.
+const IN_LINE: &str = "min-slaves-max-lag";
+/// Added to [`NEEDED`] to stop writes: no group has so many slaves, so the server refuses them with
+/// -NOREPLICAS, unexecuted. What people had set is still in the number and comes back with a subtraction,
+/// also after a crash, and whoever finds it.
+const WRITE_STOP: u32 = 1_000_000;
 /// How long the slave may take to catch up once writes are stopped.
 const CATCH_UP: Duration = Duration::from_secs(5);
 /// How long a slave may take to get its link up before anything is paused.
@@ -70,27 +76,35 @@ pub(crate) async fn catch_up(
 
 async fn stop_writes(master: &mut Redis, what: &str, addr: &Addr) -> Result<(), Failure> {
     let fail = |error: RedisError| Failure::redis(what, &error);
-    if setting(master, "min-replicas-max-lag").await.map_err(fail)?.as_deref() == Some("0") {
-        let why = "min-replicas-max-lag is 0, so its writes cannot be stopped";
+    // With 0 the server does not look at its slaves.
+    if setting(master, IN_LINE).await.map_err(fail)? == Some(0) {
+        let why = format!("{IN_LINE} is 0, so its writes cannot be stopped");
         return Err(Failure::new(FailureKind::Unsafe, what, addr, why)
-            .next(format!("CONFIG SET min-replicas-max-lag 10    on {addr}, then run this again")));
+            .next(format!("CONFIG SET {IN_LINE} 10    on {addr}, then run this again")));
     }
-    master.query(&["CONFIG", "SET", "min-replicas-to-write", WRITE_STOP]).await.map_err(fail)?;
+    let needed = setting(master, NEEDED).await.map_err(fail)?.unwrap_or_default();
+    if needed < WRITE_STOP {
+        set(master, NEEDED, WRITE_STOP + needed).await.map_err(fail)?;
+    }
     Ok(())
 }
 
-/// Takes our write stop off. A value that people had set before is not known any more; 0 is Redis's own.
+/// Takes our write stop off, if it is there.
 async fn lift_write_stop(server: &mut Redis) -> Result<(), RedisError> {
-    if setting(server, "min-replicas-to-write").await?.as_deref() == Some(WRITE_STOP) {
-        server.query(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await?;
+    match setting(server, NEEDED).await?.and_then(|needed| needed.checked_sub(WRITE_STOP)) {
+        Some(before) => set(server, NEEDED, before).await,
+        None => Ok(()),
     }
-    Ok(())
 }
 
-async fn setting(server: &mut Redis, name: &str) -> Result<Option<String>, RedisError> {
+async fn set(server: &mut Redis, name: &str, value: u32) -> Result<(), RedisError> {
+    server.query(&["CONFIG", "SET", name, &value.to_string()]).await.map(drop)
+}
+
+async fn setting(server: &mut Redis, name: &str) -> Result<Option<u32>, RedisError> {
     let reply = server.query(&["CONFIG", "GET", name]).await?;
     Ok(match &reply {
-        Reply::Array(items) => items.get(1).and_then(Reply::text),
+        Reply::Array(items) => items.get(1).and_then(Reply::text).and_then(|text| text.parse().ok()),
         _ => None,
     })
 }

@@ -63,9 +63,34 @@ fn no_acknowledged_write_is_lost_by_a_promotion() {
         let cluster = world.load().await;
         let role = |addr: &Addr| cluster.server(addr).unwrap().role;
         assert_eq!([role(&servers[0]), role(&servers[1])], [Role::Offline, Role::Master]);
-        let stopped = world.redis[0].client().call(&["CONFIG", "GET", "min-replicas-to-write"]).unwrap();
-        let Reply::Array(Some(stopped)) = stopped else { panic!("{stopped:?}") };
-        assert_eq!(stopped[1].text(), "0", "the write stop is lifted");
+        assert_eq!(needed_slaves(&world, 0), "0", "the write stop is lifted");
+    });
+}
+
+/// `min-replicas-to-write` of a server.
+fn needed_slaves(world: &World, server: usize) -> String {
+    let reply = world.redis[server].client().call(&["CONFIG", "GET", "min-replicas-to-write"]).unwrap();
+    let Reply::Array(Some(reply)) = reply else { panic!("{reply:?}") };
+    reply[1].text().to_owned()
+}
+
+#[test]
+fn what_people_had_set_outlives_the_write_stop_and_a_crash_in_it() {
+    need!("redis");
+    on_both_stores(|mut world: World| async move {
+        let servers = group_of_three(&mut world).await;
+        world.redis[0].client().call(&["CONFIG", "SET", "min-replicas-to-write", "1"]).unwrap();
+        let whole = plan::promote(&world.load().await, GROUP, &servers[1], false).unwrap();
+        let mut prefix = whole.clone();
+        // Stopped twice while writes are stopped: the second time must not take the stop for a setting.
+        prefix.steps.truncate(1);
+        for _ in 0..2 {
+            world.apply(&prefix).await.unwrap();
+            let refused = world.redis[0].client().call(&["SET", "k", "v"]).unwrap();
+            assert!(refused.text().starts_with("NOREPLICAS"), "{refused:?}");
+        }
+        world.run(|cluster| plan::promote(cluster, GROUP, &servers[1], false)).await;
+        assert_eq!(needed_slaves(&world, 0), "1");
     });
 }
 
