@@ -3,6 +3,7 @@
 //! The stories are in `tests/`. Here is what they share: a [`Product`] of its own for each story, put
 //! together with the same commands that an operator types.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -13,6 +14,9 @@ use codis_testkit::{Process, ProxyProcess, RedisBuilder, RedisServer, Sandbox, Z
 pub const PRODUCT: &str = "story";
 /// How long one codisctl command may take in a story; the moves are small.
 const COMMAND: Duration = Duration::from_secs(90);
+
+/// SIGABRT, by which a program ends at a crash point: without unwinding, so that it can put nothing right.
+const ABORTED: i32 = 6;
 
 /// Where a product keeps its state.
 #[derive(Debug)]
@@ -94,11 +98,8 @@ impl Product {
     /// When a command fails; with what it said.
     #[must_use]
     pub fn start(store: Store, groups: Vec<Servers>, proxies: usize) -> Self {
-        let home = match Sandbox::create("home") {
-            Ok(home) => home,
-            Err(error) => panic!("{error}"),
-        };
-        let mut this = Self { proxies: Vec::new(), groups, store, codisctl: bin("codisctl"), home };
+        let mut this = Self::nothing_in(store);
+        this.groups = groups;
         this.ctl_ok(&["product", "init", PRODUCT]);
         for (n, group) in (1..).zip(&this.groups) {
             let (number, master) = (n.to_string(), group.master.addr());
@@ -120,6 +121,19 @@ impl Product {
             });
         }
         this
+    }
+
+    /// A store in which there is no product yet.
+    ///
+    /// # Panics
+    /// When there is no place for the files of its programs.
+    #[must_use]
+    pub fn nothing_in(store: Store) -> Self {
+        let home = match Sandbox::create("home") {
+            Ok(home) => home,
+            Err(error) => panic!("{error}"),
+        };
+        Self { proxies: Vec::new(), groups: Vec::new(), store, codisctl: bin("codisctl"), home }
     }
 
     /// Runs codisctl to its end.
@@ -148,6 +162,29 @@ impl Product {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Runs codisctl, which dies as by SIGKILL just before the `nth` of its writes, to the store or to a server, counted from 1.
+    /// True if it died; false if it has done all it had to with fewer writes.
+    ///
+    /// # Panics
+    /// When it fails instead.
+    #[must_use]
+    pub fn ctl_dies_at(&self, nth: u64, args: &[&str]) -> bool {
+        let mut command = self.command(args);
+        let output = match command.env("CODIS_CRASH_AT", nth.to_string()).output() {
+            Ok(output) => output,
+            Err(error) => panic!("cannot run codisctl {}: {error}", args.join(" ")),
+        };
+        let said = String::from_utf8_lossy(&output.stderr);
+        let died = output.status.signal() == Some(ABORTED);
+        assert!(
+            died || output.status.success(),
+            "codisctl {}, write {nth}: {}\n{said}",
+            args.join(" "),
+            output.status
+        );
+        died
+    }
+
     /// Starts codisctl and returns at once; it is killed with the value.
     ///
     /// # Panics
@@ -169,7 +206,9 @@ impl Product {
 
     fn arguments(&self, args: &[&str]) -> Vec<String> {
         let url = self.store.url();
-        let fixed = ["--store", &url, "--product", PRODUCT, "--yes", "--timeout", "10s"];
-        args.iter().chain(&fixed).map(|arg| (*arg).to_owned()).collect()
+        let named = args.iter().any(|arg| *arg == "--product");
+        let product: &[&str] = if named { &[] } else { &["--product", PRODUCT] };
+        let fixed = ["--store", &url, "--yes", "--timeout", "10s"];
+        args.iter().chain(product).chain(&fixed).map(|arg| (*arg).to_owned()).collect()
     }
 }

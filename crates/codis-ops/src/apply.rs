@@ -19,7 +19,7 @@ use crate::{
     Context, Event, Events, Failure, FailureKind, Permit,
     announce::announce_to_all,
     audit, context,
-    replication::{catch_up, replicate},
+    replication::{allow_writes, catch_up, replicate},
 };
 
 /// How long the holder of `LOCK` is waited for.
@@ -130,6 +130,7 @@ async fn take(cx: &Context, step: &Step, events: &Events) -> Result<(), Failure>
         Step::CreateSlots(slots) => return create_slots(cx, slots).await,
         Step::Replicate { server, master } => return replicate(cx, server, master.as_ref()).await,
         Step::CatchUp { slave, master } => return catch_up(cx, slave, master, events).await,
+        Step::AllowWrites(server) => return allow_writes(cx, server).await,
         Step::Announce { kind, confirm } => {
             return announce_to_all(cx, kind, *confirm, events).await.map(drop);
         }

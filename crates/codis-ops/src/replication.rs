@@ -23,8 +23,8 @@ const LINK: Duration = Duration::from_secs(30);
 /// How often a server is asked while waiting for it.
 const ASK: Duration = Duration::from_millis(20);
 
-/// Makes `server` replicate from `master`, or a master itself, and lifts a write stop that
-/// [`catch_up`] left on it.
+/// Makes `server` replicate from `master`, or a master itself. A slave takes no writes anyway, so a write
+/// stop that [`catch_up`] left on it is lifted; on a master it stays until [`allow_writes`].
 pub(crate) async fn replicate(cx: &Context, server: &Addr, master: Option<&Addr>) -> Result<(), Failure> {
     let what = match master {
         Some(master) => format!("cannot make {server} replicate from {master}"),
@@ -32,14 +32,25 @@ pub(crate) async fn replicate(cx: &Context, server: &Addr, master: Option<&Addr>
     };
     let fail = |error: RedisError| Failure::redis(&what, &error);
     replicaof(server, master, &cx.redis).await.map_err(fail)?;
+    if master.is_none() {
+        return Ok(());
+    }
     let mut server = Redis::connect(server, &cx.redis).await.map_err(fail)?;
     lift_write_stop(&mut server).await.map_err(fail)
 }
 
-/// Stops the master's writes and waits until the slave has all of them. They stay stopped: clients
-/// get -NOREPLICAS, executed is nothing, until [`replicate`] has made the old master a slave. So a
-/// proxy that hears late of the new master cannot write what would be lost. On failure they are
-/// allowed again.
+/// Lifts a write stop that [`catch_up`] left on a server.
+pub(crate) async fn allow_writes(cx: &Context, server: &Addr) -> Result<(), Failure> {
+    let what = format!("cannot allow writes on {server}");
+    let fail = |error: RedisError| Failure::redis(&what, &error);
+    let mut server = Redis::connect(server, &cx.redis).await.map_err(fail)?;
+    lift_write_stop(&mut server).await.map_err(fail)
+}
+
+/// Stops writes on both: on the master, then, when the slave has all of them, on the slave. They stay
+/// stopped: clients get -NOREPLICAS, executed is nothing, until [`replicate`] has made the old master a slave
+/// and [`allow_writes`] opens the new one. So a proxy that hears late of the new master can neither
+/// write what would be lost nor read what has been overwritten. On failure they are allowed again.
 ///
 /// A pause (`CLIENT PAUSE`) would spare clients that error, but what it holds back runs on the old
 /// master when it ends.
@@ -67,11 +78,15 @@ pub(crate) async fn catch_up(
     wait(&what, &mut from, &mut to, events, LINK, "its link is down", linked).await?;
     stop_writes(&mut from, &what, master).await?;
     let level = |slave: &ServerInfo, master: &ServerInfo| slave.offset >= master.offset;
-    let caught_up = wait(&what, &mut from, &mut to, events, CATCH_UP, "it is behind", level).await;
-    if caught_up.is_err() {
-        lift_write_stop(&mut from).await.map_err(fail)?;
+    let mut outcome = wait(&what, &mut from, &mut to, events, CATCH_UP, "it is behind", level).await;
+    if outcome.is_ok() {
+        outcome = stop_writes(&mut to, &what, slave).await;
     }
-    caught_up
+    if outcome.is_err() {
+        lift_write_stop(&mut from).await.map_err(fail)?;
+        lift_write_stop(&mut to).await.map_err(fail)?;
+    }
+    outcome
 }
 
 async fn stop_writes(master: &mut Redis, what: &str, addr: &Addr) -> Result<(), Failure> {

@@ -67,11 +67,17 @@ impl ProxyBuilder {
     pub fn try_start(self) -> Result<ProxyProcess, KitError> {
         let (client, admin) = (PortLease::take()?, PortLease::take()?);
         let sandbox = Sandbox::create("proxy")?;
-        let process = self.launch(&client, &admin, &sandbox)?;
+        let process = self.launch(&client, &admin, &sandbox, &[])?;
         Ok(ProxyProcess { process, options: self, client, admin })
     }
 
-    fn launch(&self, client: &PortLease, admin: &PortLease, sandbox: &Sandbox) -> Result<Process, KitError> {
+    fn launch(
+        &self,
+        client: &PortLease,
+        admin: &PortLease,
+        sandbox: &Sandbox,
+        env: &[(&str, &str)],
+    ) -> Result<Process, KitError> {
         let program = match &self.program {
             Some(path) => path.clone(),
             None => try_bin("codis-proxy")?,
@@ -86,7 +92,7 @@ impl ProxyBuilder {
         }
         args.extend(self.args.iter().cloned());
         let process =
-            Process::start(&format!("codis-proxy-{}", client.port()), &program, args, &[], sandbox)?;
+            Process::start(&format!("codis-proxy-{}", client.port()), &program, args, env, sandbox)?;
         process.wait_ready(READY, || answers(client.port()).unwrap_or(false))?;
         Ok(process)
     }
@@ -160,9 +166,21 @@ impl ProxyProcess {
     /// When it cannot be started.
     #[track_caller]
     pub fn restart(&mut self) {
+        must(self.relaunch(&[]));
+    }
+
+    /// The same, but it dies as by SIGKILL just before the `nth` of its writes, to the store or to a server, counted
+    /// from 1. That may be before it serves clients.
+    pub fn restart_to_die_at(&mut self, nth: u64) {
+        // That it ended at once is what was asked for; `Process::is_running` tells.
+        let _ = self.relaunch(&[("CODIS_CRASH_AT", &nth.to_string())]);
+    }
+
+    fn relaunch(&mut self, env: &[(&str, &str)]) -> Result<(), KitError> {
         self.process.kill();
         let sandbox = self.process.sandbox().clone();
-        self.process = must(self.options.launch(&self.client, &self.admin, &sandbox));
+        self.process = self.options.launch(&self.client, &self.admin, &sandbox, env)?;
+        Ok(())
     }
 }
 

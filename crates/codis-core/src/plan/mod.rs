@@ -98,13 +98,16 @@ pub enum Step {
         /// Its new master; `None` makes it a master.
         master: Option<Addr>,
     },
-    /// Stop writes on the master and wait until the slave has everything it has written.
+    /// Stop writes on the master, wait until the slave has everything it has written, and stop writes on
+    /// the slave too: it takes none either before all proxies have followed.
     CatchUp {
         /// The slave that shall take over.
         slave: Addr,
         /// Its master.
         master: Addr,
     },
+    /// Allow writes on a server where [`Step::CatchUp`] stopped them.
+    AllowWrites(Addr),
     /// Publish an action.
     Announce {
         /// What changed.
@@ -154,6 +157,7 @@ impl fmt::Display for Step {
             Self::CatchUp { slave, master } => {
                 write!(f, "server {master}: writes stopped (-NOREPLICAS), {slave} catches up")
             }
+            Self::AllowWrites(server) => write!(f, "server {server}: takes writes"),
             Self::Announce { kind, confirm } => {
                 let wait = if *confirm { ", acknowledged by every online proxy" } else { "" };
                 write!(f, "actions: {}{wait}", kind.type_name())

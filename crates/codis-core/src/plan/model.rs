@@ -62,7 +62,7 @@ impl Cluster {
             Step::DeleteMoves(moves) => {
                 self.moves.retain(|task| !moves.iter().any(|doomed| doomed.task == task.task));
             }
-            Step::Replicate { .. } | Step::CatchUp { .. } | Step::Announce { .. } => {}
+            Step::Replicate { .. } | Step::CatchUp { .. } | Step::AllowWrites(_) | Step::Announce { .. } => {}
         }
         debug_assert!(self.check().is_ok(), "{step} left {:?}", self.check());
     }

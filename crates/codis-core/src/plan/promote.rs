@@ -58,6 +58,9 @@ pub fn promote(cluster: &Cluster, id: GroupId, addr: &Addr, force: bool) -> Resu
     let servers = model.groups[&id].servers.iter().map(|server| server.value.clone()).collect();
     let kind = ActionKind::GroupChanged { group: id, servers: Some(servers) };
     plan.steps.push(Step::Announce { kind, confirm: true });
+    // Not before: a client that writes through one proxy and reads through one that has not heard of
+    // the new master yet would read the old value.
+    plan.steps.push(Step::AllowWrites(addr.clone()));
     // Not before the proxies have followed: a Go proxy exits when its master changes role.
     let others = group.slaves().filter(|server| &server.addr != addr);
     let demoted = old.iter().filter(|_| !force);

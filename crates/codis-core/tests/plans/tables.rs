@@ -110,6 +110,20 @@ fn the_old_master_is_told_to_follow_only_after_the_proxies_have_switched() {
 }
 
 #[test]
+fn the_new_master_takes_writes_only_after_the_proxies_have_switched() {
+    for force in [false, true] {
+        let plan = plan::promote(&product(), GroupId(1), &addr(7002), force).unwrap();
+        let allowed = plan.steps.iter().position(|s| *s == Step::AllowWrites(addr(7002))).unwrap();
+        assert!(matches!(plan.steps[allowed - 1], Step::Announce { confirm: true, .. }));
+        // An interrupted run may have left it without writes.
+        let mut half = product();
+        plan.steps[..allowed].iter().for_each(|step| half.apply(step));
+        let again = plan::promote(&half, GroupId(1), &addr(7002), force).unwrap();
+        assert!(again.steps.contains(&Step::AllowWrites(addr(7002))), "{:?}", again.steps);
+    }
+}
+
+#[test]
 fn no_promotion_while_keys_move_unless_forced() {
     let mut cluster = product();
     let slot = cluster.slot(SlotId::new(7).unwrap()).unwrap().clone();
