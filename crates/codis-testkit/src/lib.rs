@@ -1,7 +1,9 @@
 //! Real servers for tests: started on leased ports, in directories of their own, killed with the test.
 //!
 //! A test that talks to a stand-in proves that the stand-in works. So everything here starts the real
-//! program: `redis-server`, ZooKeeper, `codis-proxy`, `tmux`. Each part
+//! program: `redis-server`, ZooKeeper, `codis-proxy`, `tmux`. The one exception is a codis-server, which
+//! no package offers: [`NativeServer`] is a front that turns a real `redis-server` into one, unless
+//! `CODIS_SERVER` names the program. A [`Relay`] in front of a server delays and cuts what passes. Each part
 //!
 //! - listens on a port that no other test of this machine can get at the same time ([`PortLease`]);
 //! - writes into its own temporary directory, which is removed with it, or kept (and named on stderr)
@@ -30,10 +32,12 @@
 
 mod bin;
 mod error;
+mod native;
 mod ports;
 mod process;
 mod proxy;
 mod redis;
+mod relay;
 mod require;
 mod resp;
 mod sandbox;
@@ -43,10 +47,12 @@ mod zookeeper;
 
 pub use bin::{bin, command, try_bin};
 pub use error::KitError;
+pub use native::{NativeBuilder, NativeServer};
 pub use ports::PortLease;
 pub use process::{Process, Signal};
 pub use proxy::{ProxyBuilder, ProxyProcess};
 pub use redis::{RedisBuilder, RedisServer};
+pub use relay::Relay;
 pub use require::{program, require};
 pub use resp::{Reply, RespClient};
 pub use sandbox::Sandbox;

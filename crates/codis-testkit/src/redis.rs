@@ -1,5 +1,6 @@
 //! `redis-server`, alone or as a slave.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::{KitError, PortLease, Process, RespClient, Sandbox, must, program};
@@ -23,14 +24,36 @@ pub struct RedisBuilder {
     args: Vec<String>,
     password: Option<String>,
     master: Option<(u16, Option<String>)>,
+    /// Another program than `redis-server`.
+    program: Option<PathBuf>,
+    /// The port that a slave tells its master, where a front listens for it.
+    announced: Option<u16>,
 }
 
 impl RedisBuilder {
     /// Follows `master`; [`RedisBuilder::start`] returns when the first copy is complete and both
     /// sides count the link as up.
     #[must_use]
-    pub fn slave_of(mut self, master: &RedisServer) -> Self {
-        self.master = Some((master.port(), master.options.password.clone()));
+    pub fn slave_of(self, master: &RedisServer) -> Self {
+        self.slave_of_port(master.port(), master.options.password.clone())
+    }
+
+    /// The same where the master is reached over `port`: a relay in front of it, say.
+    #[must_use]
+    pub fn slave_of_port(mut self, port: u16, password: Option<String>) -> Self {
+        self.master = Some((port, password));
+        self
+    }
+
+    /// Starts this program, which takes the arguments of a `redis-server`.
+    pub(crate) fn program(mut self, path: PathBuf) -> Self {
+        self.program = Some(path);
+        self
+    }
+
+    /// Tells masters that it listens at this port.
+    pub(crate) fn announce(mut self, port: u16) -> Self {
+        self.announced = Some(port);
         self
     }
 
@@ -70,26 +93,33 @@ impl RedisBuilder {
     }
 
     fn launch(&self, port: u16, sandbox: &Sandbox) -> Result<Process, KitError> {
-        let server = program("redis-server")
+        let server = self
+            .program
+            .clone()
+            .or_else(|| program("redis-server"))
             .ok_or_else(|| KitError::new("redis-server is missing; next: cargo xtask setup"))?;
         let mut args: Vec<String> = vec!["--port".into(), port.to_string()];
+        // Names that a 2.8 knows, too.
         let fixed = [
             ["--bind", "127.0.0.1"],
             ["--daemonize", "no"],
             ["--save", ""],
             ["--appendonly", "no"],
             ["--repl-diskless-sync-delay", "0"],
-            ["--repl-ping-replica-period", "1"],
+            ["--repl-ping-slave-period", "1"],
         ];
         args.extend(fixed.as_flattened().iter().map(ToString::to_string));
         if let Some(password) = &self.password {
             args.extend(["--requirepass".into(), password.clone()]);
         }
         if let Some((master, password)) = &self.master {
-            args.extend(["--replicaof".into(), format!("127.0.0.1 {master}")]);
+            args.extend(["--slaveof".into(), format!("127.0.0.1 {master}")]);
             if let Some(password) = password {
                 args.extend(["--masterauth".into(), password.clone()]);
             }
+        }
+        if let Some(port) = self.announced {
+            args.extend(["--replica-announce-port".into(), port.to_string()]);
         }
         args.extend(self.args.iter().cloned());
         let process = Process::start(&format!("redis-{port}"), &server, args, &[], sandbox)?;
@@ -110,7 +140,7 @@ impl RedisBuilder {
             return Ok(false);
         }
         let known = connect(*master, password.as_deref())?.call(&["INFO", "replication"])?.text();
-        Ok(known.contains(&format!("port={port},state=online")))
+        Ok(known.contains(&format!("port={},state=online", self.announced.unwrap_or(port))))
     }
 }
 
@@ -189,7 +219,7 @@ impl RedisServer {
     }
 }
 
-fn connect(port: u16, password: Option<&str>) -> std::io::Result<RespClient> {
+pub(crate) fn connect(port: u16, password: Option<&str>) -> std::io::Result<RespClient> {
     let mut client = RespClient::connect(port, ASK)?;
     if let Some(password) = password {
         let reply = client.call(&["AUTH", password])?;

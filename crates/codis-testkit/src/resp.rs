@@ -61,19 +61,17 @@ impl RespClient {
         Ok(Self { stream: BufReader::new(stream) })
     }
 
+    /// A connection that waits for ever.
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        Self { stream: BufReader::new(stream) }
+    }
+
     /// Sends one command and reads its reply.
     ///
     /// # Errors
     /// When the connection breaks, times out, or the reply is not RESP2.
     pub fn call<A: AsRef<[u8]>>(&mut self, args: &[A]) -> io::Result<Reply> {
-        let mut request = format!("*{}\r\n", args.len()).into_bytes();
-        for arg in args {
-            let arg = arg.as_ref();
-            request.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
-            request.extend_from_slice(arg);
-            request.extend_from_slice(b"\r\n");
-        }
-        self.send(&request)?;
+        self.send(&encode(args))?;
         self.read()
     }
 
@@ -115,6 +113,38 @@ impl RespClient {
         }
     }
 
+    /// Reads one reply and returns its bytes.
+    pub(crate) fn raw(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut items = 1;
+        while items > 0 {
+            items -= 1;
+            let begin = bytes.len();
+            self.stream.read_until(b'\n', &mut bytes)?;
+            let line = String::from_utf8_lossy(&bytes[begin..]).into_owned();
+            if !line.ends_with('\n') {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            match line.as_bytes()[0] {
+                b'*' => items += length(line.trim_end())?.unwrap_or(0),
+                b'$' => {
+                    if let Some(len) = length(line.trim_end())? {
+                        let begin = bytes.len();
+                        bytes.resize(begin + len + 2, 0);
+                        self.stream.read_exact(&mut bytes[begin..])?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// The connection, and what has been read of it already.
+    pub(crate) fn stream(&mut self) -> &mut BufReader<TcpStream> {
+        &mut self.stream
+    }
+
     fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
         self.stream.read_line(&mut line)?;
@@ -122,6 +152,50 @@ impl RespClient {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(line.trim_end().to_owned())
+    }
+}
+
+/// A command as it goes over the wire.
+pub(crate) fn encode<A: AsRef<[u8]>>(args: &[A]) -> Vec<u8> {
+    let mut request = format!("*{}\r\n", args.len()).into_bytes();
+    for arg in args {
+        let arg = arg.as_ref();
+        request.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+        request.extend_from_slice(arg);
+        request.extend_from_slice(b"\r\n");
+    }
+    request
+}
+
+/// Reads one request: an array of strings, or words on a line. Nothing when the client has closed.
+pub(crate) fn read_request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Vec<Vec<u8>>>> {
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        if !line.ends_with('\n') {
+            return Ok(None);
+        }
+        let line = line.trim_end();
+        if !line.starts_with('*') {
+            let words: Vec<Vec<u8>> = line.split_ascii_whitespace().map(|word| word.into()).collect();
+            if words.is_empty() {
+                continue;
+            }
+            return Ok(Some(words));
+        }
+        let mut args = Vec::new();
+        for _ in 0..length(line)?.unwrap_or(0) {
+            let mut header = String::new();
+            stream.read_line(&mut header)?;
+            let len = header.starts_with('$').then(|| length(header.trim_end())).transpose()?.flatten();
+            let mut arg = vec![0; len.ok_or_else(|| invalid(&header))? + 2];
+            stream.read_exact(&mut arg)?;
+            arg.truncate(arg.len() - 2);
+            args.push(arg);
+        }
+        if !args.is_empty() {
+            return Ok(Some(args));
+        }
     }
 }
 
