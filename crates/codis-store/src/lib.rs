@@ -19,7 +19,7 @@ mod zk;
 pub use address::{BadStoreAddr, StoreAddr};
 pub use error::{ErrorKind, StoreError};
 pub use local::LocalStore;
-pub use node::{Acl, ConnectOptions, CreateMode, Node, Op, OpDone, SessionState};
+pub use node::{Acl, ConnectOptions, CreateMode, Node, NodeStat, Op, OpDone, SessionState};
 pub use product::{Acks, DashboardGuard, Found, Lease, Product, Published, TopologyLock};
 pub use store::Store;
 pub use watch::{Fired, Watch};

@@ -21,6 +21,25 @@ pub struct Node {
     pub modified_ms: i64,
 }
 
+/// What is known of a node without its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStat {
+    /// How often the content has been rewritten.
+    pub version: i32,
+    /// Session that owns an ephemeral node, 0 for the others.
+    pub owner: i64,
+    /// When it was created, milliseconds since 1970 by the store's clock.
+    pub created_ms: i64,
+    /// When its content was last written, milliseconds since 1970 by the store's clock.
+    pub modified_ms: i64,
+    /// Length of the content, bytes.
+    pub bytes: u64,
+    /// How many children it has.
+    pub children: u64,
+    /// Permission bits for everybody (see [`Acl::bits`]); `None` when its access list is another one.
+    pub acl: Option<i32>,
+}
+
 /// How long a created node lives and who completes its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreateMode {

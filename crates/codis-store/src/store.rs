@@ -9,7 +9,7 @@ use tokio::sync::watch as state;
 use crate::address::StoreAddr;
 use crate::error::StoreError;
 use crate::local::LocalStore;
-use crate::node::{Acl, ConnectOptions, CreateMode, Node, Op, OpDone, SessionState, check_path};
+use crate::node::{Acl, ConnectOptions, CreateMode, Node, NodeStat, Op, OpDone, SessionState, check_path};
 use crate::watch::Watch;
 use crate::zk::ZkStore;
 
@@ -58,6 +58,12 @@ impl Store {
     /// order is that of `paths`.
     pub async fn get_many(&self, paths: &[String]) -> Result<Vec<Option<Node>>> {
         on_keeper!(self, keeper => keeper.get_many(paths).await)
+    }
+
+    /// What is known of nodes without their content, all requests in flight at once (at most 1024); `None` for those that
+    /// are missing.
+    pub async fn stat_many(&self, paths: &[String]) -> Result<Vec<Option<NodeStat>>> {
+        on_keeper!(self, keeper => keeper.stat_many(paths).await)
     }
 
     /// Names of the children, sorted as text. `NoNode` when the parent is missing.

@@ -10,6 +10,7 @@
 mod common;
 mod contract;
 mod faults;
+mod gc;
 mod golden;
 mod product;
 mod recorded;

@@ -31,19 +31,19 @@ on_both_stores! {
     audit_records_are_bounded,
 }
 
-const ROOT: &str = "/zk/codis/db_test";
+pub(crate) const ROOT: &str = "/zk/codis/db_test";
 
-async fn product(ground: &Ground) -> Product {
+pub(crate) async fn product(ground: &Ground) -> Product {
     let store = ground.connect().await;
     store.ensure_dir(ROOT).await.unwrap();
     Product::new(store, "test".parse().unwrap())
 }
 
-fn slot(number: u16) -> SlotId {
+pub(crate) fn slot(number: u16) -> SlotId {
     SlotId::new(number).unwrap()
 }
 
-fn proxy(number: u16) -> Proxy {
+pub(crate) fn proxy(number: u16) -> Proxy {
     Proxy {
         id: format!("p{number}").parse().unwrap(),
         addr: format!("127.0.0.1:{}", 19_000 + number).parse().unwrap(),
@@ -55,23 +55,23 @@ fn proxy(number: u16) -> Proxy {
     }
 }
 
-async fn register_online(product: &Product, number: u16) -> ProxyId {
+pub(crate) async fn register_online(product: &Product, number: u16) -> ProxyId {
     let proxy = proxy(number);
     product.register_proxy(&proxy).await.unwrap();
     product.set_proxy_state(&Versioned::new(proxy.clone(), 0), ProxyState::Online).await.unwrap();
     proxy.id
 }
 
-fn group_action(group: u32) -> Action {
+pub(crate) fn group_action(group: u32) -> Action {
     let kind = ActionKind::GroupChanged { group: GroupId(group), servers: None };
     Action { seq: None, kind, ts: 1, receivers: Vec::new() }
 }
 
-async fn put(store: &Store, path: &str, data: &str) {
+pub(crate) async fn put(store: &Store, path: &str, data: &str) {
     store.create(path, data.as_bytes(), CreateMode::Persistent, Acl::File).await.unwrap();
 }
 
-fn kind<T>(result: Result<T, StoreError>) -> ErrorKind {
+pub(crate) fn kind<T>(result: Result<T, StoreError>) -> ErrorKind {
     result.err().unwrap().kind
 }
 

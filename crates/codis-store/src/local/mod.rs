@@ -21,7 +21,7 @@ use self::engine::{Engine, Job, OpenError};
 use self::notice::Bell;
 use self::tree::{Fault, Interest};
 use crate::error::{ErrorKind, StoreError};
-use crate::node::{Acl, ConnectOptions, CreateMode, Node, Op, OpDone, SessionState};
+use crate::node::{Acl, ConnectOptions, CreateMode, Node, NodeStat, Op, OpDone, SessionState};
 use crate::watch::Watch;
 
 /// Calls waiting for the thread; more wait in their own tasks.
@@ -114,6 +114,12 @@ impl LocalStore {
         let wanted = paths.to_vec();
         let place = paths.first().map_or("/", String::as_str);
         self.read("list", place, move |db| wanted.iter().map(|path| tree::children(db, path)).collect()).await
+    }
+
+    pub(crate) async fn stat_many(&self, paths: &[String]) -> Result<Vec<Option<NodeStat>>> {
+        let wanted = paths.to_vec();
+        let place = paths.first().map_or("/", String::as_str);
+        self.read("look at", place, move |db| wanted.iter().map(|path| tree::stat(db, path)).collect()).await
     }
 
     pub(crate) async fn create(&self, path: &str, data: &[u8], mode: CreateMode, acl: Acl) -> Result<String> {

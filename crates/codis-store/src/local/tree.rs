@@ -7,7 +7,7 @@ use std::io;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use crate::error::ErrorKind;
-use crate::node::{Acl, CreateMode, Node, Op, OpDone};
+use crate::node::{Acl, CreateMode, Node, NodeStat, Op, OpDone};
 
 /// Permission to create and to delete children, in the bits of an access list.
 const MAY_CREATE: i64 = 4;
@@ -63,6 +63,27 @@ pub(super) fn get(db: &Connection, path: &str) -> Result<Option<Node>> {
             owner,
             created_ms: row.get(3)?,
             modified_ms: row.get(4)?,
+        })
+    };
+    Ok(select.query_row([path], read).optional()?)
+}
+
+pub(super) fn stat(db: &Connection, path: &str) -> Result<Option<NodeStat>> {
+    let mut select = sql(
+        db,
+        "SELECT version, owner, created_ms, modified_ms, length(data), acl,
+                (SELECT count(*) FROM node AS child WHERE child.parent = node.id)
+         FROM node WHERE path = ?1",
+    )?;
+    let read = |row: &Row<'_>| {
+        Ok(NodeStat {
+            version: row.get(0)?,
+            owner: row.get(1)?,
+            created_ms: row.get(2)?,
+            modified_ms: row.get(3)?,
+            bytes: row.get::<_, i64>(4)?.unsigned_abs(),
+            acl: Some(row.get(5)?),
+            children: row.get::<_, i64>(6)?.unsigned_abs(),
         })
     };
     Ok(select.query_row([path], read).optional()?)

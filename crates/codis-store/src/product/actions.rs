@@ -8,12 +8,9 @@ use tokio::time::{Instant, timeout_at};
 use super::writes::create;
 use super::{Product, Result, corrupt};
 use crate::error::ErrorKind;
-use crate::node::{Acl, CreateMode, Op};
+use crate::node::{Acl, CreateMode};
 use crate::watch::Watch;
 use crate::wire;
-
-/// Actions removed in one transaction.
-const BATCH: usize = 64;
 
 /// An action that proxies can see now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,29 +39,63 @@ impl Product {
     /// and action appear together. An interruption between them leaves a response node without an action, which
     /// nobody looks at and [`Product::gc_actions`] removes. Fences are not looked at here: see [`Product::stale_fences`].
     ///
+    /// Old actions are collected before it, when there are many: see [`Product::gc_actions`]. Nobody waits then, while
+    /// a proxy that has seen the new one may hold a slot until all have.
+    ///
     /// # Errors
     /// `Corrupt` when a proxy's node cannot be understood: it might be online.
     pub async fn publish(&self, action: &Action) -> Result<Published> {
-        let action = Action { receivers: Vec::new(), ..action.clone() };
-        let drawing = wire::action_json(self.name.as_str(), &action);
-        let dir = self.layout.actions();
-        // The node that draws the number goes again at once, so it need not know the receivers.
-        let (online, seq, ()) =
-            tokio::try_join!(self.online_records(), self.next_seq(&drawing), self.store.ensure_dir(&dir))?;
-        let (receivers, records) = online.into_iter().unzip();
-        let record = wire::action_json(self.name.as_str(), &Action { receivers: records, ..action });
-        self.store.commit_settled(self.publication(seq, &record).into()).await?;
-        Ok(Published { seq, receivers })
+        self.gc_when_crowded().await;
+        let (seq, online) = self.draw(action).await?;
+        self.put_action(seq, action, online).await
     }
 
-    /// Ids of the online proxies and the text of their nodes.
-    async fn online_records(&self) -> Result<Vec<(ProxyId, String)>> {
+    /// The same, unless one of its receivers is unfit for it: that one is returned, and no proxy sees anything.
+    ///
+    /// What is looked at is the very list of receivers. A proxy that goes online after it was read is not in it,
+    /// and takes no notice of the action.
+    pub async fn publish_unless(
+        &self,
+        action: &Action,
+        unfit: impl Fn(&Proxy) -> bool,
+    ) -> Result<std::result::Result<Published, Proxy>> {
+        self.gc_when_crowded().await;
+        let (seq, online) = self.draw(action).await?;
+        let Some(position) = online.iter().position(|(proxy, _)| unfit(proxy)) else {
+            return self.put_action(seq, action, online).await.map(Ok);
+        };
+        // A number that stays is collected with the old actions.
+        let _ = self.store.delete(&self.layout.response(seq), Some(0)).await;
+        let mut online = online;
+        Ok(Err(online.swap_remove(position).0))
+    }
+
+    /// A number for an action, and who would receive it, with the text of its node.
+    async fn draw(&self, action: &Action) -> Result<(u64, Vec<(Proxy, String)>)> {
+        // The node that draws the number goes again at once, so it need not know the receivers.
+        let drawing =
+            wire::action_json(self.name.as_str(), &Action { receivers: Vec::new(), ..action.clone() });
+        let dir = self.layout.actions();
+        let (online, seq, ()) =
+            tokio::try_join!(self.online_records(), self.next_seq(&drawing), self.store.ensure_dir(&dir))?;
+        Ok((seq, online))
+    }
+
+    async fn put_action(&self, seq: u64, action: &Action, online: Vec<(Proxy, String)>) -> Result<Published> {
+        let (proxies, receivers): (Vec<Proxy>, Vec<String>) = online.into_iter().unzip();
+        let record = wire::action_json(self.name.as_str(), &Action { receivers, ..action.clone() });
+        self.store.commit_settled(self.publication(seq, &record).into()).await?;
+        Ok(Published { seq, receivers: proxies.into_iter().map(|proxy| proxy.id).collect() })
+    }
+
+    /// The online proxies, each with the text of its node.
+    async fn online_records(&self) -> Result<Vec<(Proxy, String)>> {
         let mut online = Vec::new();
         for (path, node) in self.proxy_nodes().await? {
             let proxy = wire::proxy_from(&node.data).map_err(|error| corrupt(&path, error))?;
             if proxy.state == ProxyState::Online {
                 // It is UTF-8: it has just been read as JSON.
-                online.push((proxy.id, String::from_utf8_lossy(&node.data).into_owned()));
+                online.push((proxy, String::from_utf8_lossy(&node.data).into_owned()));
             }
         }
         Ok(online)
@@ -150,47 +181,6 @@ impl Product {
             Err(error) if error.kind == ErrorKind::NodeExists => Ok(()),
             done => done.map(drop),
         }
-    }
-
-    /// Removes all but the newest `keep` actions with their responses; says how many. Each goes in one
-    /// transaction with its acknowledgements, so it can be interrupted and run by several at once.
-    pub async fn gc_actions(&self, keep: usize) -> Result<usize> {
-        let layout = &self.layout;
-        let lists = self.store.children_many(&[layout.actions(), layout.responses()]).await?;
-        let numbers = |names: Option<Vec<String>>| -> Vec<u64> {
-            let mut numbers: Vec<u64> =
-                names.unwrap_or_default().iter().filter_map(|name| name.parse().ok()).collect();
-            numbers.sort_unstable();
-            numbers
-        };
-        let [actions, responses] =
-            lists.try_into().map_or_else(|_| [Vec::new(), Vec::new()], |lists: [_; 2]| lists.map(numbers));
-        let Some(cut) = actions.len().checked_sub(keep).filter(|cut| *cut > 0) else { return Ok(0) };
-        // Everything older than the oldest that stays, responses without an action too.
-        let oldest_kept = actions.get(cut).copied().unwrap_or(u64::MAX);
-        let newest_gone = actions.get(cut - 1).copied().unwrap_or_default();
-        let old: Vec<u64> =
-            responses.into_iter().filter(|seq| *seq < oldest_kept && *seq <= newest_gone).collect();
-        for batch in old.chunks(BATCH) {
-            let paths: Vec<String> = batch.iter().map(|seq| layout.response(*seq)).collect();
-            let acks = self.store.children_many(&paths).await?;
-            for (seq, acks) in batch.iter().zip(acks) {
-                let gone = |path| Op::Delete { path, version: None };
-                let response = layout.response(*seq);
-                let mut ops: Vec<Op> =
-                    acks.unwrap_or_default().iter().map(|id| gone(format!("{response}/{id}"))).collect();
-                ops.push(gone(response));
-                if actions.binary_search(seq).is_ok() {
-                    ops.push(gone(layout.action(*seq)));
-                }
-                match self.store.commit(ops).await {
-                    // Somebody else collects as well, or a late proxy has just answered: the next run gets it.
-                    Err(error) if matches!(error.kind, ErrorKind::NoNode | ErrorKind::NotEmpty) => {}
-                    done => drop(done?),
-                }
-            }
-        }
-        Ok(cut)
     }
 }
 

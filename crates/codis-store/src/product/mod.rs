@@ -6,6 +6,7 @@
 
 mod actions;
 mod audit;
+mod gc;
 mod lease;
 mod load;
 mod lock;

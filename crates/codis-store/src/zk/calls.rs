@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use futures::future::join_all;
 use zookeeper_client as zk;
 
-use crate::node::{Acl, CreateMode, Node, Op, OpDone, SessionState};
+use crate::node::{Acl, CreateMode, Node, NodeStat, Op, OpDone, SessionState};
 
 /// Reads in flight at once, as many as there are slots.
 const PIPELINE: usize = 1024;
@@ -61,6 +61,49 @@ pub(super) async fn lists(client: &zk::Client, paths: &[String]) -> Answer<Vec<O
         }
     }
     Ok(lists)
+}
+
+/// What is known of nodes without their content, as [`pipelined`]: the access list comes with the rest.
+pub(super) async fn stats(client: &zk::Client, paths: &[String]) -> Answer<Vec<Option<NodeStat>>> {
+    let mut stats = Vec::with_capacity(paths.len());
+    for part in paths.chunks(PIPELINE) {
+        let reads: Vec<_> = part.iter().map(|path| client.get_acl(path)).collect();
+        for (path, read) in part.iter().zip(join_all(reads).await) {
+            stats.push(match read {
+                // Somebody keeps the access list to himself; that there is a node is no secret.
+                Err(zk::Error::NoAuth) => client.check_stat(path).await?.map(|stat| node_stat(&stat, None)),
+                read => present(read)?.map(|(acl, stat)| node_stat(&stat, everybody(&acl))),
+            });
+        }
+    }
+    Ok(stats)
+}
+
+fn node_stat(stat: &zk::Stat, acl: Option<i32>) -> NodeStat {
+    NodeStat {
+        version: stat.version,
+        owner: stat.ephemeral_owner,
+        created_ms: stat.ctime,
+        modified_ms: stat.mtime,
+        bytes: u64::try_from(stat.data_length).unwrap_or_default(),
+        children: u64::try_from(stat.num_children).unwrap_or_default(),
+        acl,
+    }
+}
+
+/// The permission bits of a list that is one entry for everybody.
+fn everybody(acl: &[zk::Acl]) -> Option<i32> {
+    let [only] = acl else { return None };
+    let bits = [
+        (zk::Permission::READ, 1),
+        (zk::Permission::WRITE, 2),
+        (zk::Permission::CREATE, 4),
+        (zk::Permission::DELETE, 8),
+        (zk::Permission::ADMIN, 16),
+    ];
+    let has =
+        |(permission, bit): (zk::Permission, i32)| if only.permission().has(permission) { bit } else { 0 };
+    ((only.scheme(), only.id()) == ("world", "anyone")).then(|| bits.map(has).iter().sum())
 }
 
 /// All of the steps or none.

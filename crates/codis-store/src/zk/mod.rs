@@ -6,21 +6,22 @@
 //! and perform it at an unknown later time.
 
 mod calls;
+mod fault;
 mod knock;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use zookeeper_client as zk;
 
 use self::calls::{node, session_state, sorted, transaction, zk_options};
+use self::fault::{Effect, Waited, error};
 use self::knock::knock;
 use crate::address::StoreAddr;
 use crate::error::{ErrorKind, StoreError};
-use crate::node::{Acl, ConnectOptions, CreateMode, Node, Op, OpDone, SessionState};
+use crate::node::{Acl, ConnectOptions, CreateMode, Node, NodeStat, Op, OpDone, SessionState};
 use crate::watch::{Fired, Watch};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -104,6 +105,13 @@ impl ZkStore {
         let full: Vec<String> = paths.iter().map(|path| self.full(path)).collect();
         let place = paths.first().map_or("/", String::as_str);
         self.call("list", place, Effect::None, |client| async move { calls::lists(&client, &full).await })
+            .await
+    }
+
+    pub(crate) async fn stat_many(&self, paths: &[String]) -> Result<Vec<Option<NodeStat>>> {
+        let full: Vec<String> = paths.iter().map(|path| self.full(path)).collect();
+        let place = paths.first().map_or("/", String::as_str);
+        self.call("look at", place, Effect::None, |client| async move { calls::stats(&client, &full).await })
             .await
     }
 
@@ -333,48 +341,6 @@ impl Inner {
             (None, _) => Err(StoreError::new(op, path, ErrorKind::Unreachable)),
         }
     }
-}
-
-/// Whether a call that was cut off may have changed something.
-#[derive(Clone, Copy)]
-enum Effect {
-    None,
-    Write,
-}
-
-impl Effect {
-    fn unless_answered(self, otherwise: ErrorKind) -> ErrorKind {
-        match self {
-            Self::None => otherwise,
-            Self::Write => ErrorKind::Ambiguous,
-        }
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("no answer within {} ms", .0.as_millis())]
-struct Waited(Duration);
-
-fn error(op: &'static str, path: &str, effect: Effect, source: zk::Error) -> StoreError {
-    let kind = match source {
-        zk::Error::NoNode => ErrorKind::NoNode,
-        zk::Error::NodeExists => ErrorKind::NodeExists,
-        zk::Error::BadVersion => ErrorKind::BadVersion,
-        zk::Error::NotEmpty => ErrorKind::NotEmpty,
-        zk::Error::NoChildrenForEphemerals => ErrorKind::EphemeralParent,
-        zk::Error::NoAuth => ErrorKind::NoAuth,
-        zk::Error::SessionExpired | zk::Error::AuthFailed | zk::Error::ClientClosed => ErrorKind::Expired,
-        // The library reports a broken connection in several ways; `Custom` carries the IO error.
-        zk::Error::ConnectionLoss | zk::Error::SessionMoved | zk::Error::Custom(_) => {
-            effect.unless_answered(ErrorKind::Unreachable)
-        }
-        zk::Error::Timeout => effect.unless_answered(ErrorKind::Timeout),
-        _ => ErrorKind::Other,
-    };
-    // The kinds above say all there is; only the odd ones need the library's words.
-    let told = !matches!(kind, ErrorKind::Other | ErrorKind::Unreachable | ErrorKind::Ambiguous);
-    let error = StoreError::new(op, path, kind);
-    if told { error } else { error.caused_by(source) }
 }
 
 /// Hands the library's watcher over to a [`Watch`] that can be awaited, cancelled and awaited again.
