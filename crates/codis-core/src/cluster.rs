@@ -80,6 +80,8 @@ pub struct LockEntry {
     pub pid: i64,
     /// When it was taken, Unix milliseconds.
     pub created_ms: u64,
+    /// True for ours: it goes with its owner's session. Those of the Go tools stay.
+    pub ephemeral: bool,
 }
 
 /// Who moves slots now.

@@ -289,12 +289,7 @@ impl Found {
                     lock.hostname,
                     lock.desc
                 );
-                self.add(
-                    Severity::Critical,
-                    what,
-                    format!("LOCK/{}", lock.name),
-                    "end that process; a lock of the Go tools stays until its node is deleted",
-                );
+                self.add(Severity::Critical, what, format!("LOCK/{}", lock.name), "codisctl lock show");
             }
         }
     }
@@ -456,6 +451,7 @@ mod tests {
             hostname: "bastion-2".into(),
             pid: 5512,
             created_ms: 100_000,
+            ephemeral: false,
         }];
         assert_eq!(
             found(&cluster),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use codis_core::{
-    ProxyId, Slot, SlotSet,
+    LockEntry, ProxyId, Slot, SlotSet,
     plan::{Plan, Step},
 };
 use codis_store::{ErrorKind, StoreError, TopologyLock};
@@ -18,7 +18,7 @@ use codis_store::{ErrorKind, StoreError, TopologyLock};
 use crate::{
     Context, Event, Events, Failure, FailureKind, Permit,
     announce::announce_to_all,
-    audit, context,
+    audit, context, removal,
     replication::{allow_writes, catch_up, replicate},
 };
 
@@ -52,9 +52,12 @@ pub async fn apply(cx: &Context, plan: &Plan, permit: Permit, events: &Events) -
         return Ok(Receipt { steps: 0, took_ms: 0 });
     }
     let outcome = locked(cx, plan, events).await;
-    let recorded = audit::record(cx, audit::text_of(plan), permit.consent(), &outcome, begun).await;
-    outcome?;
-    recorded?;
+    // The records of a product go with it; a new one would bring part of it back.
+    if outcome.is_err() || !plan.steps.iter().any(|step| matches!(step, Step::RemoveProduct(_))) {
+        let recorded = audit::record(cx, audit::text_of(plan), permit.consent(), &outcome, begun).await;
+        outcome?;
+        recorded?;
+    }
     Ok(Receipt { steps: plan.steps.len(), took_ms: begun.elapsed().as_millis() as u64 })
 }
 
@@ -72,7 +75,11 @@ async fn locked(cx: &Context, plan: &Plan, events: &Events) -> Result<(), Failur
 fn changes_topology(step: &Step) -> bool {
     !matches!(
         step,
-        Step::SetProxyState { .. } | Step::AwaitProxyGone(_) | Step::QueueMoves(_) | Step::DeleteMoves(_)
+        Step::SetProxyState { .. }
+            | Step::AwaitProxyGone(_)
+            | Step::QueueMoves(_)
+            | Step::DeleteMoves(_)
+            | Step::ClearLock(_)
     )
 }
 
@@ -106,9 +113,20 @@ pub(crate) async fn take_lock(cx: &Context, desc: &str, events: &Events) -> Resu
                 LOCK_PATIENCE.as_secs()
             );
             Err(Failure::new(FailureKind::Unsafe, what, format!("LOCK/{}", holder.name), why)
-                .next("wait and run this again; a lock of the Go tools stays when their program dies"))
+                .next(who_next(&holder)))
         }
         Err(error) => Err(Failure::store(format!("cannot take the lock to {desc}"), &error)),
+    }
+}
+
+/// How to go on when somebody else holds the lock.
+fn who_next(lock: &LockEntry) -> String {
+    match lock.ephemeral {
+        true => "codisctl lock show    it goes when that program ends; then run this again".to_owned(),
+        false => format!(
+            "codisctl lock show    then, if pid {} on {} is gone: codisctl lock clear",
+            lock.pid, lock.hostname
+        ),
     }
 }
 
@@ -134,6 +152,7 @@ async fn take(cx: &Context, step: &Step, events: &Events) -> Result<(), Failure>
         Step::Announce { kind, confirm } => {
             return announce_to_all(cx, kind, *confirm, events).await.map(drop);
         }
+        Step::RemoveProduct(_) => return removal::remove(cx).await,
         Step::AwaitProxyGone(id) => return await_gone(cx, id, events).await,
         Step::CreateGroup(id) => ignore(product.create_group(*id).await, &ErrorKind::NodeExists),
         Step::RemoveGroup(id) => ignore(product.remove_group(*id).await, &ErrorKind::NoNode),
@@ -143,6 +162,8 @@ async fn take(cx: &Context, step: &Step, events: &Events) -> Result<(), Failure>
         Step::PutSlots(slots) => product.put_slots(slots).await,
         Step::SetProxyState { proxy, state } => product.set_proxy_state(proxy, *state).await.map(drop),
         Step::ClearFence(addr) => ignore(product.remove_fence(addr).await, &ErrorKind::NoNode),
+        Step::ClearLock(lock) => product.clear_lock(lock).await,
+        Step::CollectActions { keep, .. } => product.gc_actions(*keep).await.map(drop),
         Step::QueueMoves(moves) => product.add_moves(moves).await.map(drop),
         Step::DeleteMoves(moves) => product.delete_moves(moves).await,
     };

@@ -4,6 +4,7 @@
 //! applies plans step by step and moves slots. What it does is told as a stream of [`Event`]s; what
 //! goes wrong is a [`Failure`] with the four things a person needs.
 
+mod admit;
 mod announce;
 mod apply;
 pub mod audit;
@@ -11,17 +12,21 @@ pub mod config;
 mod context;
 mod events;
 mod failure;
+pub mod locks;
 pub mod mover;
 pub mod observe;
 mod permit;
 pub mod playground;
+mod removal;
 mod replication;
 
+pub use admit::admit;
 pub use apply::{Receipt, apply};
 pub use context::{Context, Secret, Target};
 pub use events::{Event, EventStream, Events, WavePhase, WaveProgress};
 pub use failure::{Failure, FailureKind};
 pub use permit::{Consent, Permit};
+pub use removal::plan_removal;
 
 pub use codis_admin::ProxyStats;
 pub use codis_redis::{LiveRole, ServerInfo};

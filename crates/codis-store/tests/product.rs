@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use codis_core::{
-    Action, ActionKind, Extra, GroupId, Move, MoveState, Proxy, ProxyId, ProxyState, Role, Server, Slot,
-    SlotId, SlotStatus, Versioned,
+    Action, ActionKind, Extra, GroupId, LockEntry, Move, MoveState, Proxy, ProxyId, ProxyState, Role, Server,
+    Slot, SlotId, SlotStatus, Versioned,
 };
 use codis_store::{
     Acl, AuditRecord, CreateMode, ErrorKind, Fired, Op, Product, SessionState, Store, StoreError,
@@ -378,8 +378,10 @@ async fn a_foreign_lock_is_named_after_a_while(ground: Ground) {
     let holder = product.lock("mine", Duration::from_millis(50)).await.unwrap().unwrap_err();
     assert_eq!((holder.hostname.as_str(), holder.pid), ("elsewhere", 42));
     assert!(path.ends_with(&holder.name) && holder.created_ms > 1_600_000_000_000);
-    product.clear_lock(&holder.name).await.unwrap();
-    product.clear_lock(&holder.name).await.unwrap();
+    let other = LockEntry { created_ms: holder.created_ms + 1, ..holder.clone() };
+    assert_eq!(kind(product.clear_lock(&other).await), ErrorKind::BadVersion, "a lock taken anew stays");
+    product.clear_lock(&holder).await.unwrap();
+    product.clear_lock(&holder).await.unwrap();
     product.lock("mine", PATIENCE).await.unwrap().unwrap().release().await.unwrap();
 }
 

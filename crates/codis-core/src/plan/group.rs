@@ -133,6 +133,46 @@ pub fn remove_server(cluster: &Cluster, id: GroupId, addr: &Addr) -> Result<Plan
     Ok(plan)
 }
 
+/// Takes a slave out of use without taking it off the list. Proxies know nothing of slaves, so they
+/// are not told. [`add_server`] takes it back.
+pub fn offline_server(cluster: &Cluster, addr: &Addr) -> Result<Plan, Refusal> {
+    let what = format!("cannot take {addr} offline");
+    let Some(server) = cluster.server(addr) else {
+        return Err(
+            Refusal::missing(what, "servers", "no group lists the server").next("codisctl group list")
+        );
+    };
+    let id = server.group;
+    let mut plan = Plan::new(format!("take {addr} of group {id} offline"));
+    let group = group(cluster, id, &what)?;
+    match server.role {
+        Role::Offline => plan.note("it is offline already"),
+        Role::Slave => {
+            if group.slaves().count() == 1 {
+                plan.note(format!(
+                    "it is the last slave of group {id}: nobody can take over from the master then"
+                ));
+            }
+            plan.note("it keeps running and replicating, but cannot be promoted");
+            let offline = Server { role: Role::Offline, ..server.value.clone() };
+            plan.steps.push(Step::PutServers(vec![Versioned::new(offline, server.version)]));
+        }
+        Role::Master => {
+            let next = match group.slaves().next() {
+                Some(slave) => {
+                    format!("codisctl group promote {id} {}    which takes this one offline", slave.addr)
+                }
+                None => format!(
+                    "codisctl server add {id} HOST:PORT    then: codisctl group promote {id} HOST:PORT"
+                ),
+            };
+            let place = format!("servers/group_{id}/{addr}");
+            return Err(Refusal::unsafe_(what, place, "it is the group's master").next(next));
+        }
+    }
+    Ok(plan)
+}
+
 /// Deletes a group that owns no slot and holds no keys of one.
 pub fn remove_group(cluster: &Cluster, id: GroupId) -> Result<Plan, Refusal> {
     let what = format!("cannot remove group {id}");

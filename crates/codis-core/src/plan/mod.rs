@@ -14,22 +14,27 @@ mod group;
 mod init;
 mod migrate;
 mod model;
+mod product;
 mod promote;
 mod proxy;
 mod refusal;
+mod upkeep;
 
 pub use assign::assign;
-pub use group::{add_group, add_server, remove_group, remove_server};
+pub use group::{add_group, add_server, offline_server, remove_group, remove_server};
 pub use init::init;
 pub use migrate::{delete_tasks, migrate};
+pub use product::remove_product;
 pub use promote::promote;
 pub use proxy::{clear_fences, offline, online};
 pub use refusal::{Refusal, RefusalKind};
+pub use upkeep::{Holder, clear_locks, collect_actions};
 
 use std::fmt;
 
 use crate::{
-    ActionKind, Addr, GroupId, Move, Proxy, ProxyId, ProxyState, Server, Slot, SlotSet, SlotStatus, Versioned,
+    ActionKind, Addr, GroupId, LockEntry, Move, ProductName, Proxy, ProxyId, ProxyState, Server, Slot,
+    SlotSet, SlotStatus, Versioned,
 };
 
 /// What shall be done, in order.
@@ -87,6 +92,17 @@ pub enum Step {
     AwaitProxyGone(ProxyId),
     /// Delete the fence of a proxy that is not online.
     ClearFence(String),
+    /// Delete a lock whose owner is gone.
+    ClearLock(LockEntry),
+    /// Delete all but the newest actions.
+    CollectActions {
+        /// How many there are.
+        there: usize,
+        /// How many stay.
+        keep: usize,
+    },
+    /// Delete everything that the store has of a product.
+    RemoveProduct(ProductName),
     /// Add tasks to our queue.
     QueueMoves(Vec<Move>),
     /// Delete tasks from our queue.
@@ -143,6 +159,17 @@ impl fmt::Display for Step {
             }
             Self::AwaitProxyGone(id) => write!(f, "wait until proxy/{id} is gone"),
             Self::ClearFence(addr) => write!(f, "fence/{addr}: deleted"),
+            Self::ClearLock(lock) => write!(
+                f,
+                "LOCK/{}: deleted (of pid {} on {}: {})",
+                lock.name, lock.pid, lock.hostname, lock.desc
+            ),
+            Self::CollectActions { there, keep } => {
+                write!(f, "actions, ActionResponse: the oldest {} deleted", there.saturating_sub(*keep))
+            }
+            Self::RemoveProduct(name) => {
+                write!(f, "/zk/codis/db_{name}: deleted with everything below it, slots first")
+            }
             Self::QueueMoves(moves) => {
                 write!(f, "moves: {} queued", plural(moves.len(), "task", "tasks"))
             }

@@ -62,7 +62,13 @@ impl Cluster {
             Step::DeleteMoves(moves) => {
                 self.moves.retain(|task| !moves.iter().any(|doomed| doomed.task == task.task));
             }
-            Step::Replicate { .. } | Step::CatchUp { .. } | Step::AllowWrites(_) | Step::Announce { .. } => {}
+            Step::ClearLock(lock) => self.locks.retain(|other| other.name != lock.name),
+            Step::RemoveProduct(_) => *self = Self::empty(self.product.clone()),
+            Step::Replicate { .. }
+            | Step::CatchUp { .. }
+            | Step::AllowWrites(_)
+            | Step::Announce { .. }
+            | Step::CollectActions { .. } => {}
         }
         debug_assert!(self.check().is_ok(), "{step} left {:?}", self.check());
     }

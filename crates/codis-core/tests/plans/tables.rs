@@ -1,7 +1,9 @@
 //! What is planned, and what is refused with which reason.
 
-use codis_core::plan::{self, Plan, Refusal, RefusalKind, Step};
-use codis_core::{Cluster, Dashboard, GroupId, ProxyState, Role, SlotId, Versioned};
+use codis_core::plan::{self, Holder, Plan, Refusal, RefusalKind, Step};
+use codis_core::{
+    Cluster, Dashboard, Gap, GroupId, LockEntry, MoverLease, ProxyState, Role, SlotId, Versioned,
+};
 
 use crate::world::{addr, product, proxy, run, slots};
 
@@ -21,6 +23,118 @@ fn init_creates_what_is_missing_and_refuses_a_product_in_use() {
     cluster.apply(&Step::CreateSlots(slots("0-99")));
     assert_eq!(plan::init(&cluster).unwrap().steps, [Step::CreateSlots(slots("100-1023"))]);
     refused(plan::init(&product()), RefusalKind::Unsafe, "in use");
+}
+
+#[test]
+fn a_lost_slot_node_is_put_back_unless_a_go_proxy_would_exit_over_it() {
+    let mut cluster = product();
+    cluster.slots[7] = None;
+    let plan = plan::init(&cluster).unwrap();
+    assert_eq!(plan.steps, [Step::CreateSlots(slots("7"))]);
+    assert!(plan.notes[0].ends_with("codisctl slot assign 7 G"), "{:?}", plan.notes);
+    proxy(&mut cluster, "px-1", ProxyState::Online, "2026-11-22 08:00:59 +0000 UTC rs/0.1.0");
+    assert_eq!(plan::init(&cluster).unwrap().steps, [Step::CreateSlots(slots("7"))]);
+    proxy(&mut cluster, "go-1", ProxyState::Online, "2026-11-22 08:00:59 +0000 UTC m=+0.047");
+    refused(plan::init(&cluster), RefusalKind::Unsafe, "a proxy is online");
+}
+
+#[test]
+fn a_slave_goes_offline_and_comes_back() {
+    let mut cluster = product();
+    let offline = plan::offline_server(&cluster, &addr(7002)).unwrap();
+    let lines: Vec<String> = offline.steps.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, ["servers/group_1/127.0.0.1:7002: offline (version 0)"]);
+    assert!(offline.notes[0].starts_with("it is the last slave of group 1"), "{:?}", offline.notes);
+    run(&mut cluster, Ok(offline));
+    assert_eq!(plan::offline_server(&cluster, &addr(7002)).unwrap().steps, []);
+    let back = plan::add_server(&cluster, GroupId(1), &addr(7002), Role::Slave);
+    run(&mut cluster, back);
+    assert_eq!(cluster.server(&addr(7002)).unwrap().role, Role::Slave);
+    let master = plan::offline_server(&cluster, &addr(7001)).unwrap_err();
+    assert_eq!(master.next, "codisctl group promote 1 127.0.0.1:7002    which takes this one offline");
+    refused(plan::offline_server(&cluster, &addr(7009)), RefusalKind::Missing, "no group lists");
+}
+
+#[test]
+fn a_product_is_removed_only_when_nobody_is_at_work() {
+    let steps = [Step::RemoveProduct("test".parse().unwrap())];
+    assert_eq!(plan::remove_product(&product()).unwrap().steps, steps);
+    let with = |change: &dyn Fn(&mut Cluster)| {
+        let mut cluster = product();
+        change(&mut cluster);
+        plan::remove_product(&cluster)
+    };
+    let moving = |cluster: &mut Cluster| {
+        let slot = cluster.slot(SlotId::new(7).unwrap()).unwrap();
+        let slot = Versioned::new(slot.pre_migrate(), slot.version);
+        cluster.apply(&Step::PutSlots(vec![slot]));
+    };
+    refused(
+        with(&|c| proxy(c, "px-1", ProxyState::Offline, "")),
+        RefusalKind::Unsafe,
+        "a proxy is registered",
+    );
+    let fence = |c: &mut Cluster| c.fences.extend(["h:1".to_owned()]);
+    refused(with(&fence), RefusalKind::Unsafe, "fence");
+    refused(with(&moving), RefusalKind::Unsafe, "the slot is in pre_migrate");
+    let dashboard = Dashboard { addr: "h:18087".to_owned(), pid: 7, ephemeral: false };
+    refused(with(&|c| c.dashboard = Some(dashboard.clone())), RefusalKind::Unsafe, "registered at h:18087");
+    let mover = MoverLease { owner: "li@ops".to_owned(), pid: 7, epoch: 1 };
+    refused(with(&|c| c.mover = Some(mover.clone())), RefusalKind::Unsafe, "li@ops");
+    refused(with(&|c| c.locks.push(lock("lock-0000000001", false))), RefusalKind::Unsafe, "holds the lock");
+    let gap =
+        |path: &str| Gap { path: format!("/zk/codis/db_test/{path}"), why: "byte 3: not JSON".to_owned() };
+    for path in ["slots/slot_7", "proxy/px-1", "dashboard"] {
+        refused(with(&|c| c.gaps.push(gap(path))), RefusalKind::Missing, "not JSON");
+    }
+    assert!(
+        with(&|c| c.gaps.push(gap("servers/group_1/h:1"))).is_ok(),
+        "a damaged server keeps nobody at work"
+    );
+    let mut half = product();
+    half.slots[0] = None;
+    assert_eq!(plan::remove_product(&half).unwrap().steps, steps, "an interrupted removal can be completed");
+}
+
+fn lock(name: &str, ephemeral: bool) -> LockEntry {
+    LockEntry {
+        name: name.to_owned(),
+        desc: "set slot range".to_owned(),
+        hostname: "ops-2".to_owned(),
+        pid: 5512,
+        created_ms: 1,
+        ephemeral,
+    }
+}
+
+#[test]
+fn only_locks_whose_owners_are_gone_are_cleared() {
+    let mut cluster = product();
+    let clear = |cluster: &Cluster, name, holder: Holder| {
+        let session = |lock: &LockEntry| if lock.ephemeral { Holder::Session } else { holder.clone() };
+        plan::clear_locks(cluster, name, session)
+    };
+    assert_eq!(clear(&cluster, None, Holder::Gone).unwrap().steps, []);
+    cluster.locks.push(lock("lock-0000000004", true));
+    refused(clear(&cluster, None, Holder::Gone), RefusalKind::Unsafe, "its owner lives");
+    let go = lock("lock-0000000005", false);
+    cluster.locks.push(go.clone());
+    let cleared = clear(&cluster, None, Holder::Gone).unwrap();
+    assert_eq!(cleared.steps, [Step::ClearLock(go)]);
+    run(&mut cluster.clone(), Ok(cleared));
+    refused(clear(&cluster, Some("lock-0000000004"), Holder::Gone), RefusalKind::Unsafe, "its owner lives");
+    refused(clear(&cluster, Some("lock-0000000009"), Holder::Gone), RefusalKind::Missing, "no such lock");
+    let runs = Holder::Runs("codis-config".to_owned());
+    refused(clear(&cluster, None, runs), RefusalKind::Unsafe, "pid 5512 runs on this host: codis-config");
+    let elsewhere = clear(&cluster, None, Holder::Elsewhere).unwrap();
+    assert!(elsewhere.notes[0].contains("still runs on ops-2"), "{:?}", elsewhere.notes);
+}
+
+#[test]
+fn the_newest_actions_are_kept() {
+    assert_eq!(plan::collect_actions(500, 500).steps, []);
+    let plan = plan::collect_actions(2050, 500);
+    assert_eq!(plan.steps[0].to_string(), "actions, ActionResponse: the oldest 1550 deleted");
 }
 
 #[test]

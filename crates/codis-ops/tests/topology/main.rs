@@ -2,7 +2,11 @@
 //! completed by asking again, and what must not happen is refused before anything is written.
 
 #[cfg(test)]
+mod admit;
+#[cfg(test)]
 mod promote;
+#[cfg(test)]
+mod removal;
 #[cfg(test)]
 mod world;
 

@@ -86,8 +86,9 @@ impl Product {
             cluster.go_tasks.extend(task);
         }
         for (name, (path, node)) in locks.iter().zip(nodes) {
-            let lock =
-                node.and_then(|node| gaps.keep(path, wire::lock_from(name, node.created_ms, &node.data)));
+            let lock = node.and_then(|node| {
+                gaps.keep(path, wire::lock_from(name, node.created_ms, node.ephemeral, &node.data))
+            });
             cluster.locks.extend(lock);
         }
         cluster.gaps = gaps.0;

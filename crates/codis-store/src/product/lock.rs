@@ -91,7 +91,7 @@ impl Product {
         let Some(name) = names.first() else { return Ok(None) };
         let path = self.layout.lock(name);
         match self.store.get(&path).await {
-            Ok(node) => wire::lock_from(name, node.created_ms, &node.data)
+            Ok(node) => wire::lock_from(name, node.created_ms, node.ephemeral, &node.data)
                 .map(Some)
                 .map_err(|error| corrupt(&path, error)),
             Err(error) if error.kind == ErrorKind::NoNode => Ok(None),
@@ -99,9 +99,22 @@ impl Product {
         }
     }
 
-    /// Removes somebody's lock node by name: a person has made sure that its owner is gone. A missing one is fine.
-    pub async fn clear_lock(&self, name: &str) -> Result<()> {
-        missing_is_fine(self.store.delete(&self.layout.lock(name), None).await)
+    /// Removes somebody's lock node as it was seen: a person has made sure that its owner is gone. A missing
+    /// one is fine.
+    ///
+    /// # Errors
+    /// `BadVersion` when the node is another one by now.
+    pub async fn clear_lock(&self, seen: &LockEntry) -> Result<()> {
+        let path = self.layout.lock(&seen.name);
+        let node = match self.store.get(&path).await {
+            Err(error) if error.kind == ErrorKind::NoNode => return Ok(()),
+            node => node?,
+        };
+        let now = wire::lock_from(&seen.name, node.created_ms, node.ephemeral, &node.data);
+        if now.map_err(|error| corrupt(&path, error))? != *seen {
+            return Err(StoreError::new("delete", path, ErrorKind::BadVersion));
+        }
+        missing_is_fine(self.store.delete(&path, Some(node.version)).await)
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn audit_json(record: &AuditRecord) -> String {
         .finish()
 }
 
-pub(crate) fn lock_from(name: &str, created_ms: i64, data: &[u8]) -> Result<LockEntry> {
+pub(crate) fn lock_from(name: &str, created_ms: i64, ephemeral: bool, data: &[u8]) -> Result<LockEntry> {
     let mut fields = Fields::of(data)?;
     Ok(LockEntry {
         name: name.to_owned(),
@@ -61,6 +61,7 @@ pub(crate) fn lock_from(name: &str, created_ms: i64, data: &[u8]) -> Result<Lock
         hostname: fields.take_if_there("hostname")?.unwrap_or_default(),
         pid: fields.take_if_there("pid")?.unwrap_or_default(),
         created_ms: u64::try_from(created_ms).unwrap_or_default(),
+        ephemeral,
     })
 }
 
