@@ -14,3 +14,4 @@ mod gc;
 mod golden;
 mod product;
 mod recorded;
+mod walk;

@@ -11,6 +11,7 @@ mod lease;
 mod load;
 mod lock;
 mod proxies;
+mod removal;
 mod tasks;
 mod writes;
 
