@@ -7,7 +7,7 @@ use codis_store::{Acl, CreateMode, ErrorKind, Listed, Product, Store};
 use codis_testkit::{Process, Sandbox, eventually_async};
 
 use crate::common::{Ground, PATIENCE, on_both_stores, options};
-use crate::product::{ROOT, group_action, kind, product, proxy, put, register_online};
+use crate::product::{ROOT, group_action, kind, product, proxy, register_online};
 
 on_both_stores! {
     a_walk_shows_every_node_with_its_facts,
@@ -140,34 +140,29 @@ async fn a_product_is_removed_with_everything_below_it(ground: Ground) {
 
 async fn removing_a_product_says_who_still_writes(ground: Ground) {
     let product = filled(&ground).await;
-    let writing = Product::new(ground.connect().await, "test".parse().unwrap());
-    let groups = format!("{ROOT}/servers");
-    let late = format!("{groups}/group_9");
-    // Each time that something is gone, a group appears.
-    let (ask, mut asked) = tokio::sync::mpsc::unbounded_channel();
-    let writer = tokio::spawn(async move {
-        while asked.recv().await.is_some() {
-            let _ = writing.create_group(GroupId(9)).await;
+    // Each time that something has gone, another session creates a group, before the removal goes on.
+    let (ask, asked) = std::sync::mpsc::channel();
+    let (told, answer) = std::sync::mpsc::channel();
+    let addr = ground.addr.clone();
+    let writer = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let store = runtime.block_on(Store::connect(&addr, &options())).unwrap();
+        let writing = Product::new(store, "test".parse().unwrap());
+        while asked.recv().is_ok() {
+            let created = runtime.block_on(writing.create_group(GroupId(9)));
+            assert!(created.is_ok() || kind(created) == ErrorKind::NodeExists);
+            told.send(()).unwrap();
         }
     });
-    put(product.store(), &format!("{groups}/note"), "").await;
-    let mut changed = 0;
-    let error = loop {
-        let removed = product.remove(|_| ask.send(()).unwrap_or_default()).await;
-        match removed {
-            Err(error) => break error,
-            Ok(_) => {
-                // The writer was slow: once more.
-                changed += 1;
-                assert!(changed < 10);
-                product.store().ensure_dir(&late).await.unwrap();
-            }
-        }
+    let disturb = |_| {
+        ask.send(()).unwrap();
+        answer.recv_timeout(PATIENCE).unwrap();
     };
-    assert!(matches!(error.kind, ErrorKind::NotEmpty | ErrorKind::BadVersion), "{error}");
-    assert!(error.path.starts_with(ROOT), "{error}");
+    let error = product.remove(disturb).await.unwrap_err();
+    assert_eq!((error.kind, error.path), (ErrorKind::NotEmpty, format!("{ROOT}/servers")));
+    assert_eq!(all(product.store(), &format!("{ROOT}/slots"), 1, false).await.len(), 1025);
     drop(ask);
-    writer.await.unwrap();
+    tokio::task::spawn_blocking(move || writer.join().unwrap()).await.unwrap();
     product.remove(|_| {}).await.unwrap();
     assert!(!product.exists().await.unwrap());
 }
