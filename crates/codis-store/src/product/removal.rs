@@ -19,7 +19,8 @@ impl Product {
     /// that is still listed and still locked, and removing it again goes on. Says how many nodes are gone.
     ///
     /// # Errors
-    /// `BadVersion` or `NotEmpty` with the path when somebody writes to the product meanwhile; what is gone stays gone.
+    /// `BadVersion` or `NotEmpty` with the path when somebody writes to the product meanwhile: what was not there when it
+    /// was looked at is not removed. What is gone stays gone.
     pub async fn remove(&self, mut progress: impl FnMut(usize)) -> Result<usize> {
         let (root, slots, locks) = (self.root().to_owned(), self.layout.slots(), self.layout.locks());
         let mut gone = 0;
@@ -30,15 +31,17 @@ impl Product {
         let tops: Vec<String> = tops.iter().map(|name| format!("{root}/{name}")).collect();
         let (last, first): (Vec<String>, Vec<String>) =
             tops.into_iter().partition(|path| *path == slots || *path == locks);
-        for path in &first {
-            self.clear(path, &mut gone, &mut progress).await?;
-            gone += self.delete_all(self.subtree(vec![path.clone()]).await?).await?;
+        for path in first {
+            self.clear(&path, &mut gone, &mut progress).await?;
+            gone += self.delete_all(self.look(vec![path], 0).await?).await?;
         }
         if last.contains(&slots) {
             self.clear(&slots, &mut gone, &mut progress).await?;
         }
-        // Few nodes: the empty `slots`, the lock's queue, the root.
-        let end = self.subtree(vec![root]).await?;
+        // Few nodes: the root, the empty `slots`, the lock's queue.
+        let mut end = self.look(vec![locks], usize::MAX).await?;
+        end.extend(self.look(vec![slots], 0).await?);
+        end.extend(self.look(vec![root], 0).await?);
         gone += end.len();
         self.store.commit_settled(end).await?;
         progress(gone);
@@ -52,7 +55,8 @@ impl Product {
             names => names?,
         };
         for page in names.chunks(PAGE) {
-            let ops = self.subtree(page.iter().map(|name| format!("{dir}/{name}")).collect()).await?;
+            let paths = page.iter().map(|name| format!("{dir}/{name}")).collect();
+            let ops = self.look(paths, usize::MAX).await?;
             for batch in ops.chunks(BATCH) {
                 *gone += self.delete_all(batch.to_vec()).await?;
                 progress(*gone);
@@ -61,9 +65,9 @@ impl Product {
         Ok(())
     }
 
-    /// Deletions of these nodes and all below them as they are now, children first.
-    async fn subtree(&self, paths: Vec<String>) -> Result<Vec<Op>> {
-        let mut walk = Walk::over(self.store.clone(), paths, usize::MAX, false);
+    /// Deletions of these nodes and what is below them, down to `depth`, as they are now, children first.
+    async fn look(&self, paths: Vec<String>, depth: usize) -> Result<Vec<Op>> {
+        let mut walk = Walk::over(self.store.clone(), paths, depth, false);
         let mut ops = Vec::new();
         while let Some(page) = walk.next_page().await? {
             ops.extend(
