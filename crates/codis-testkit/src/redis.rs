@@ -71,6 +71,13 @@ impl RedisBuilder {
         self
     }
 
+    /// What it has acknowledged survives a SIGKILL. Without `always` a server whose disk is slow answers before
+    /// it has written.
+    #[must_use]
+    pub fn durable(self) -> Self {
+        self.config("appendonly", "yes").config("appendfsync", "always")
+    }
+
     /// Starts the server and waits until it answers.
     ///
     /// # Panics

@@ -88,6 +88,22 @@ impl ZooKeeper {
         self.process.cont();
     }
 
+    /// Ends a session as its time-out would, while its owner is alive and connected: the next thing the owner hears is
+    /// that the session has expired.
+    ///
+    /// A session may be resumed from another connection by its number and its password, and ended there. The server makes
+    /// the password from the number, in a way that anybody can repeat.
+    ///
+    /// # Panics
+    /// When the server does not do it.
+    #[track_caller]
+    pub fn expire(&self, session_id: i64) {
+        // Its owner resumes it, too, and may come in between.
+        crate::eventually(READY, || {
+            must(end_session(self.port(), session_id).map_err(|e| KitError::io("cannot end a session", e)))
+        });
+    }
+
     /// Starts it again at the same address with the data it had.
     ///
     /// # Panics
@@ -135,6 +151,54 @@ fn launch(port: u16, sandbox: &Sandbox) -> Result<Process, KitError> {
     let process = Process::start(&format!("zookeeper-{port}"), &java, args, &[], sandbox)?;
     process.wait_ready(READY, || answers(port).unwrap_or(false))?;
     Ok(process)
+}
+
+/// Resumes a session and closes it; true when the server does not know it any more. The frames are those of ZooKeeper's client protocol: a length, then big-endian fields.
+fn end_session(port: u16, session_id: i64) -> std::io::Result<bool> {
+    let timeout = Duration::from_secs(5);
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), timeout)?;
+    stream.set_read_timeout(Some(timeout))?;
+    let mut connect = Vec::new();
+    connect.extend(0i32.to_be_bytes()); // protocol version
+    connect.extend(0i64.to_be_bytes()); // last transaction seen
+    connect.extend(10_000i32.to_be_bytes()); // session time-out, ms
+    connect.extend(session_id.to_be_bytes());
+    connect.extend(16i32.to_be_bytes());
+    connect.extend(session_password(session_id));
+    connect.push(0); // not read-only
+    // Without an answer the owner has taken the session back.
+    let Ok(answer) = exchange(&mut stream, &connect) else { return Ok(false) };
+    if answer.get(8..16) != Some(&session_id.to_be_bytes()[..]) {
+        return Ok(true);
+    }
+    let (xid, close) = (1i32, -11i32);
+    let _ = exchange(&mut stream, &[xid.to_be_bytes(), close.to_be_bytes()].concat());
+    Ok(false)
+}
+
+fn exchange(stream: &mut TcpStream, request: &[u8]) -> std::io::Result<Vec<u8>> {
+    let length = i32::try_from(request.len()).map_err(std::io::Error::other)?;
+    stream.write_all(&[&length.to_be_bytes(), request].concat())?;
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let length = u32::from_be_bytes(length).min(1 << 20);
+    let mut answer = vec![0; length as usize];
+    stream.read_exact(&mut answer)?;
+    Ok(answer)
+}
+
+/// 16 bytes of `java.util.Random`, seeded with the session's number and a constant of the server.
+fn session_password(session_id: i64) -> [u8; 16] {
+    const SERVER_SECRET: i64 = 0xB341_5C00;
+    const MULTIPLIER: u64 = 0x5_DEEC_E66D;
+    const MASK: u64 = (1 << 48) - 1;
+    let mut seed = ((session_id ^ SERVER_SECRET).cast_unsigned() ^ MULTIPLIER) & MASK;
+    let mut password = [0; 16];
+    for word in password.chunks_exact_mut(4) {
+        seed = (seed.wrapping_mul(MULTIPLIER) + 0xB) & MASK;
+        word.copy_from_slice(&((seed >> 16) as u32).to_le_bytes());
+    }
+    password
 }
 
 /// `srvr` is answered with its mode only once requests are served.

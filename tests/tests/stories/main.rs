@@ -4,5 +4,6 @@
 mod crashes;
 mod kills;
 mod moves;
+mod outages;
 mod playground;
 mod support;

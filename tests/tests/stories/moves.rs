@@ -55,8 +55,7 @@ async fn sixty_four_slots_move_under_the_ledger_with_zookeeper() {
 async fn a_destination_that_dies_half_way_hides_no_key() {
     need!("redis");
     const KEYS: u64 = 20_000;
-    // What it has acknowledged survives a SIGKILL: it is in the file before the answer is sent.
-    let durable = RedisServer::builder().config("appendonly", "yes");
+    let durable = RedisServer::builder().durable();
     let groups = vec![Servers::start(RedisServer::builder(), 0), Servers::start(durable, 0)];
     let mut product = Product::start(Store::local(), groups, 2);
     let slots: SlotSet = "7".parse().unwrap();

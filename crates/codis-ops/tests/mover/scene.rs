@@ -23,7 +23,7 @@ pub(crate) struct Scene {
 impl Scene {
     /// Servers keep an append-only file, so that a killed one comes back with its keys.
     pub(crate) async fn set(keys: usize) -> Self {
-        let start = || RedisServer::builder().config("appendonly", "yes").start();
+        let start = || RedisServer::builder().durable().start();
         let scene = Self { dir: TempDir::new().unwrap(), s: start(), d: start(), keys };
         let script = "for i=0,tonumber(ARGV[1])-1 do redis.call('SET','k:'..i,'value-'..i) end";
         scene.s.client().call(&["EVAL", script, "0", &keys.to_string()]).unwrap();

@@ -27,7 +27,7 @@ impl Sides {
     pub(crate) fn start() -> Self {
         // DEBUG compares values; the append-only file outlives a SIGKILL.
         let builder = || RedisServer::builder().config("enable-debug-command", "yes");
-        let start = || builder().config("appendonly", "yes").start();
+        let start = || builder().durable().start();
         let (s, d) = (start(), start());
         let s_slave = builder().slave_of(&s).start();
         let d_slave = builder().slave_of(&d).start();

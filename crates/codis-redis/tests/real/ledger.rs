@@ -96,7 +96,7 @@ async fn an_old_version_that_comes_back_is_found() {
 #[tokio::test]
 async fn a_restart_makes_writes_ambiguous_but_loses_none() {
     need!("redis");
-    let mut server = RedisServer::builder().config("appendonly", "yes").start();
+    let mut server = RedisServer::builder().durable().start();
     let config = LedgerConfig { timeout: Duration::from_secs(5), ..config(&server) };
     let ledger = Ledger::start(config);
     after(&ledger, 2000).await;
