@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::{
-    Addr, Group, GroupId, Move, ProductName, Proxy, ProxyId, ProxyKind, ProxyState, SLOT_COUNT, Server, Slot,
-    SlotId, SlotStatus,
+    Addr, Extra, Group, GroupId, Move, ProductName, Proxy, ProxyId, ProxyKind, ProxyState, SLOT_COUNT,
+    Server, Slot, SlotId, SlotStatus,
 };
 
 /// A record with the version of the node it was read from. Every write names that version.
@@ -57,14 +57,20 @@ pub struct Dashboard {
 /// An entry of the Go queue `migrate_tasks`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GoTask {
-    /// Name of the node.
+    /// Name of the node. Means nothing before it is queued.
     pub name: String,
     /// Which slot.
     pub slot: SlotId,
     /// The group that shall own it.
     pub to: GroupId,
-    /// Status as stored.
+    /// Pause between two keys, milliseconds.
+    pub delay_ms: u64,
+    /// When it was asked for, Unix seconds.
+    pub created: u64,
+    /// Status as stored: `pending`, `migrating`, `error`, or whatever a Go tool wrote.
     pub status: String,
+    /// Unknown fields.
+    pub extra: Extra,
 }
 
 /// A node under `LOCK`.
@@ -112,7 +118,7 @@ pub struct Cluster {
     /// Our queue, in order.
     pub moves: Vec<Versioned<Move>>,
     /// The Go queue, in order.
-    pub go_tasks: Vec<GoTask>,
+    pub go_tasks: Vec<Versioned<GoTask>>,
     /// The dashboard node.
     pub dashboard: Option<Dashboard>,
     /// Holders of and waiters for `LOCK`, in order.

@@ -439,12 +439,16 @@ mod tests {
         cluster.fences.insert("10.0.9.9:19000".to_owned());
         cluster.moves = vec![task(5, MoveState::Error)];
         cluster.dashboard = Some(Dashboard { addr: "10.0.9.1:18087".into(), pid: 7, ephemeral: false });
-        cluster.go_tasks = vec![GoTask {
+        let task = GoTask {
             name: "0000000001".into(),
             slot: slot(8),
             to: GroupId(2),
+            delay_ms: 0,
+            created: 0,
             status: "pending".into(),
-        }];
+            extra: Extra::default(),
+        };
+        cluster.go_tasks = vec![Versioned::new(task, 0)];
         cluster.locks = vec![LockEntry {
             name: "lock-0000000093".into(),
             desc: "migrate".into(),

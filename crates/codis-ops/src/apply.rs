@@ -79,6 +79,8 @@ fn changes_topology(step: &Step) -> bool {
             | Step::AwaitProxyGone(_)
             | Step::QueueMoves(_)
             | Step::DeleteMoves(_)
+            | Step::QueueGoTasks(_)
+            | Step::DeleteGoTasks(_)
             | Step::ClearLock(_)
     )
 }
@@ -166,6 +168,8 @@ async fn take(cx: &Context, step: &Step, events: &Events) -> Result<(), Failure>
         Step::CollectActions { keep, .. } => product.gc_actions(*keep).await.map(drop),
         Step::QueueMoves(moves) => product.add_moves(moves).await.map(drop),
         Step::DeleteMoves(moves) => product.delete_moves(moves).await,
+        Step::QueueGoTasks(tasks) => product.add_go_tasks(tasks).await.map(drop),
+        Step::DeleteGoTasks(tasks) => product.delete_go_tasks(tasks).await,
     };
     stored.map_err(|error| Failure::store(format!("cannot complete this step: {step}"), &error))
 }

@@ -3,12 +3,16 @@
 //! They are kept apart on purpose. In a broken product they are three different stories, and a
 //! display must say which one it tells.
 
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    time::Duration,
+};
 
 use codis_admin::{AdminClient, ProxyStats};
-use codis_core::{Addr, Cluster, ProxyId};
+use codis_core::{Addr, Cluster, GroupId, ProxyId, Slot, SlotSet};
 use codis_redis::{ServerInfo, probe};
-use futures::{StreamExt, stream};
+use futures::{StreamExt, future, stream};
 
 use crate::{Context, Failure};
 
@@ -67,6 +71,28 @@ pub async fn proxies(cluster: &Cluster, patience: Duration) -> BTreeMap<ProxyId,
         }
     });
     stream::iter(asks).buffer_unordered(AT_ONCE).collect().await
+}
+
+/// The groups that serve some of these slots and whose master moves keys by its own SLOTS* commands. One whose master
+/// does not answer within `patience` is not among them.
+pub async fn native_sources(
+    cx: &Context,
+    cluster: &Cluster,
+    slots: &SlotSet,
+    patience: Duration,
+) -> BTreeSet<GroupId> {
+    let source = |slot: &Slot| slot.moving().map(|(from, _)| from).or(slot.group);
+    let groups: BTreeSet<GroupId> =
+        slots.iter().filter_map(|id| cluster.slot(id)).filter_map(|slot| source(slot)).collect();
+    let masters =
+        groups.into_iter().filter_map(|id| Some((id, cluster.groups.get(&id)?.master()?.addr.clone())));
+    let asks = masters.map(|(id, addr)| async move {
+        let options = cx.redis.named("codis-observe");
+        let answer = async { probe(&addr, &options).await.map_err(|error| error.cause.to_string()) };
+        let native = within(patience, answer).await.is_ok_and(|info| info.is_native());
+        native.then_some(id)
+    });
+    stream::iter(asks).buffer_unordered(AT_ONCE).filter_map(future::ready).collect().await
 }
 
 async fn within<T>(patience: Duration, answer: impl Future<Output = Result<T, String>>) -> Result<T, String> {

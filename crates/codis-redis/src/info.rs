@@ -96,7 +96,11 @@ impl ServerInfo {
             role,
             version: need("redis_version")?,
             run_id: need("run_id")?,
-            replid: text("master_replid").to_owned(),
+            // Before Redis 4 there was none: then a data set lasts as long as the process.
+            replid: match text("master_replid") {
+                "" => text("run_id").to_owned(),
+                replid => replid.to_owned(),
+            },
             kind: None,
             master: format!("{}:{}", text("master_host"), text("master_port")).parse().ok(),
             link_up: (role == LiveRole::Slave).then(|| text("master_link_status") == "up"),
@@ -120,6 +124,12 @@ impl ServerInfo {
     /// Slaves that take the stream of writes: what a WAIT can count on.
     pub fn slaves_online(&self) -> u32 {
         self.slaves.iter().filter(|slave| slave.online).count() as u32
+    }
+
+    /// True for a server that moves keys by its own SLOTS* commands and cannot be treated as a stock one: codis-server
+    /// 2.8. (That of Codis 3 has them, too, and all that the hand-over needs.) False if the kind was not asked for.
+    pub fn is_native(&self) -> bool {
+        self.kind == Some(ServerKind::Native) && self.major() < 3
     }
 
     /// Major version, 0 if unreadable.

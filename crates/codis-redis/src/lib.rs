@@ -3,7 +3,8 @@
 //!
 //! - [`probe`], [`replicaof`], [`Redis`]: control connections;
 //! - [`scan_slots`], [`count_by_slot`]: which keys a server holds;
-//! - [`bulk_move`]: the hand-over of all keys of some slots, for the mover;
+//! - [`bulk_move`]: the hand-over of all keys of some slots, for the mover; [`native_move`] the same by
+//!   a codis-server's own command;
 //! - [`ledger`]: writers through proxies whose every acknowledged write is checked afterwards.
 //!
 //! It knows servers, keys and slots, and nothing of the store, groups or tasks: what may be moved, and
@@ -16,6 +17,7 @@ mod error;
 mod handover;
 mod info;
 pub mod ledger;
+mod native;
 mod probe;
 mod reply;
 mod scan;
@@ -27,6 +29,7 @@ pub use handover::{
     BulkError, BulkOptions, BulkProgress, BulkReport, Endpoint, Lease, Route, Stall, bulk_move, probe_move,
 };
 pub use info::{LiveRole, ServerInfo, ServerKind, SlaveLink};
+pub use native::{NativeOptions, native_counts, native_move};
 pub use probe::{Redis, probe, replicaof};
 pub use reply::Reply;
 pub use scan::{Found, Scan, SlotKeys, count_by_slot, sample_slots, scan_slots};

@@ -14,6 +14,14 @@ pub(crate) enum Migrate {
     Watch(watch::WatchArgs),
 }
 
+/// Whose queue, and whose way of moving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Way {
+    /// The Go tools': one slot at a time, keys moved by the servers themselves.
+    #[value(name = "codis2")]
+    Codis2,
+}
+
 pub(super) async fn run(session: &Session, verb: &Migrate) -> Done {
     match verb {
         Migrate::Start(args) => start::run(session, args).await,

@@ -199,6 +199,11 @@ pub fn remove_group(cluster: &Cluster, id: GroupId) -> Result<Plan, Refusal> {
         return Err(Refusal::unsafe_(what, format!("moves/{:010}", task.task), "a task names the group")
             .next(format!("codisctl task delete {}", task.task)));
     }
+    if let Some(task) = cluster.go_tasks.iter().find(|task| task.to == id) {
+        let place = format!("migrate_tasks/{}", task.name);
+        return Err(Refusal::unsafe_(what, place, "a task in the queue of the Go tools names the group")
+            .next("codisctl task list"));
+    }
     let mut plan = Plan::new(format!("remove group {id}"));
     plan.steps.extend(group.servers.iter().cloned().map(Step::RemoveServer));
     plan.steps.push(Step::RemoveGroup(id));

@@ -1,112 +1,198 @@
 //! Queueing slots to move, and taking them off the queue again.
 
+use std::collections::BTreeSet;
+
 use super::{
     Plan, Refusal, Step, plural,
     refusal::{fences_clean, group, master, slot},
 };
-use crate::{Cluster, Extra, GroupId, Move, MoveState, ProxyKind, SlotSet, SlotStatus, Versioned};
+use crate::{
+    Cluster, Extra, GoTask, GroupId, Move, MoveState, ProxyKind, SlotId, SlotSet, SlotStatus, Versioned,
+};
 
-/// Queues a task for each slot that `to` does not own yet. `now_ms`: Unix milliseconds; also the
-/// number that holds these tasks together as one wave.
+/// Queues a task for each slot that `to` does not own yet. `native`: the groups whose master is known to move keys
+/// by its own SLOTS* commands. `now_ms`: Unix milliseconds; also the number that holds these tasks together as
+/// one wave.
 ///
 /// A slot that is already migrating to `to` without a task is taken over. Refused while a Go
-/// dashboard is there (it would move slots too) or a Go proxy is online (it cannot fetch a key
-/// from a stock server).
-pub fn migrate(cluster: &Cluster, slots: &SlotSet, to: GroupId, now_ms: u64) -> Result<Plan, Refusal> {
+/// dashboard is there (it would move slots too), or while a Go proxy is online and a source is a stock server (it
+/// cannot fetch a key from there).
+pub fn migrate(
+    cluster: &Cluster,
+    slots: &SlotSet,
+    to: GroupId,
+    native: &BTreeSet<GroupId>,
+    now_ms: u64,
+) -> Result<Plan, Refusal> {
     let what = format!("cannot move slots {slots} to group {to}");
-    master(&group(cluster, to, &what)?, &what)?;
-    no_go_tools(cluster, &what)?;
-    fences_clean(cluster, &what)?;
-    let mut moves = Vec::new();
-    let mut there = Vec::new();
-    for id in slots.iter() {
-        let slot = slot(cluster, id, &what)?;
-        let place = format!("slots/slot_{id}");
-        if let Some(task) = cluster.move_of(id) {
-            if task.to == to {
-                there.push(id);
-                continue;
-            }
-            let why = format!("task {} moves it to group {}", task.task, task.to);
-            return Err(Refusal::unsafe_(what, place, why).next("codisctl task list"));
-        }
-        if let Some(task) = cluster.go_tasks.iter().find(|task| task.slot == id) {
-            let why = format!("a task of the Go tools moves it to group {}", task.to);
-            return Err(Refusal::unsafe_(what, format!("migrate_tasks/{}", task.name), why)
-                .next("codisctl task list"));
-        }
-        let from = match (slot.status, slot.group, slot.moving()) {
-            (SlotStatus::Online, Some(owner), _) if owner == to => {
-                there.push(id);
-                continue;
-            }
-            (SlotStatus::Online, Some(owner), _) => owner,
-            (SlotStatus::Migrate, _, Some((from, dest))) if dest == to => from,
-            (SlotStatus::PreMigrate, Some(owner), _) if owner != to => owner,
-            (SlotStatus::Offline, ..) | (_, None, _) => {
-                return Err(Refusal::unsafe_(what, place, "the slot is not served by a group")
-                    .next(format!("codisctl slot assign {id} {to}")));
-            }
-            (status, ..) => {
-                return Err(Refusal::unsafe_(
-                    what,
-                    place,
-                    format!("the slot is in {status} to another group"),
-                )
-                .next("codisctl migrate run    finishes that move"));
-            }
-        };
-        master(&group(cluster, from, &what)?, &what)?;
-        moves.push(Move {
-            task: 0,
-            slot: id,
-            from,
-            to,
-            state: MoveState::Pending,
-            wave: now_ms,
-            created: now_ms / 1000,
-            keys_total: None,
-            keys_moved: 0,
-            note: String::new(),
-            extra: Extra::default(),
-        });
-    }
-    let mut plan = Plan::new(format!("move {} to group {to}", plural(moves.len(), "slot", "slots")));
-    if !there.is_empty() {
-        let set: SlotSet = there.into_iter().collect();
-        plan.note(format!("slots {set} are at group {to} or on their way there already"));
-    }
-    for from in sources(&moves) {
-        let set: SlotSet = moves.iter().filter(|task| task.from == from).map(|task| task.slot).collect();
-        plan.note(format!("{from} → {to}: {}, slots {set}", plural(set.len(), "slot", "slots")));
-    }
-    if !moves.is_empty() {
-        plan.steps.push(Step::QueueMoves(moves));
+    let asked = Asked::look(cluster, slots, to, &what)?;
+    go_proxies_can_follow(cluster, &asked, native, &what)?;
+    let task = |(slot, from): &(SlotId, GroupId)| Move {
+        task: 0,
+        slot: *slot,
+        from: *from,
+        to,
+        state: MoveState::Pending,
+        wave: now_ms,
+        created: now_ms / 1000,
+        keys_total: None,
+        keys_moved: 0,
+        note: String::new(),
+        extra: Extra::default(),
+    };
+    let mut plan = asked.plan(to, native);
+    if !asked.moves.is_empty() {
+        plan.steps.push(Step::QueueMoves(asked.moves.iter().map(task).collect()));
     }
     Ok(plan)
 }
 
-fn sources(moves: &[Move]) -> Vec<GroupId> {
-    let mut sources: Vec<GroupId> = moves.iter().map(|task| task.from).collect();
-    sources.sort_unstable();
-    sources.dedup();
-    sources
+/// The same in the original's queue, for servers with the original's commands: `delay_ms` is the pause between two
+/// keys, `now_s` Unix seconds.
+///
+/// Refused as [`migrate`], and for a source that is a stock server.
+pub fn migrate_codis2(
+    cluster: &Cluster,
+    slots: &SlotSet,
+    to: GroupId,
+    delay_ms: u64,
+    native: &BTreeSet<GroupId>,
+    now_s: u64,
+) -> Result<Plan, Refusal> {
+    let what = format!("cannot move slots {slots} to group {to} as Codis 2 does");
+    let asked = Asked::look(cluster, slots, to, &what)?;
+    if let Some(from) = asked.sources().into_iter().find(|from| !native.contains(from)) {
+        let why = "its master does not have the SLOTS* commands of codis-server 2.8, or did not answer";
+        return Err(Refusal::unsafe_(what, format!("servers/group_{from}"), why)
+            .next(format!("codisctl migrate start --slots {slots} --to {to}")));
+    }
+    let task = |(slot, _): &(SlotId, GroupId)| GoTask {
+        name: String::new(),
+        slot: *slot,
+        to,
+        delay_ms,
+        created: now_s,
+        status: MoveState::Pending.as_str().to_owned(),
+        extra: Extra::default(),
+    };
+    let mut plan = asked.plan(to, native);
+    plan.note("they are queued where a Go dashboard would find them, and move one slot at a time");
+    if !asked.moves.is_empty() {
+        plan.steps.push(Step::QueueGoTasks(asked.moves.iter().map(task).collect()));
+    }
+    Ok(plan)
 }
 
-fn no_go_tools(cluster: &Cluster, what: &str) -> Result<(), Refusal> {
-    if let Some(dashboard) = cluster.dashboard.as_ref().filter(|dashboard| !dashboard.ephemeral) {
-        let why =
-            format!("a Go dashboard is at {} (pid {}); two movers lose keys", dashboard.addr, dashboard.pid);
-        return Err(Refusal::unsafe_(what, "dashboard", why).next("stop it, then run this again"));
+/// What a request to move comes to.
+struct Asked {
+    /// Slots to move, and who owns them.
+    moves: Vec<(SlotId, GroupId)>,
+    /// Slots that are where they should be, or queued for it.
+    there: SlotSet,
+}
+
+impl Asked {
+    fn look(cluster: &Cluster, slots: &SlotSet, to: GroupId, what: &str) -> Result<Self, Refusal> {
+        master(&group(cluster, to, what)?, what)?;
+        no_dashboard(cluster, what)?;
+        fences_clean(cluster, what)?;
+        let mut moves = Vec::new();
+        let mut there = Vec::new();
+        for id in slots.iter() {
+            match source(cluster, id, to, what)? {
+                Some(from) => {
+                    master(&group(cluster, from, what)?, what)?;
+                    moves.push((id, from));
+                }
+                None => there.push(id),
+            }
+        }
+        Ok(Self { moves, there: there.into_iter().collect() })
     }
-    match cluster.online_proxies().find(|proxy| proxy.kind() == ProxyKind::Go) {
-        None => Ok(()),
-        Some(proxy) => Err(Refusal::unsafe_(
-            what,
-            format!("proxy/{}", proxy.id),
-            "a Go proxy is online; it cannot fetch keys from a stock server",
-        )
-        .next(format!("codisctl proxy offline {}", proxy.id))),
+
+    fn sources(&self) -> BTreeSet<GroupId> {
+        self.moves.iter().map(|(_, from)| *from).collect()
+    }
+
+    /// The plan without its steps.
+    fn plan(&self, to: GroupId, native: &BTreeSet<GroupId>) -> Plan {
+        let mut plan = Plan::new(format!("move {} to group {to}", plural(self.moves.len(), "slot", "slots")));
+        if !self.there.is_empty() {
+            plan.note(format!("slots {} are at group {to} or on their way there already", self.there));
+        }
+        for from in self.sources() {
+            let set: SlotSet =
+                self.moves.iter().filter(|(_, owner)| *owner == from).map(|(slot, _)| *slot).collect();
+            plan.note(format!("{from} → {to}: {}, slots {set}", plural(set.len(), "slot", "slots")));
+            if native.contains(&from) {
+                plan.note(format!(
+                    "group {from} moves keys by its own SLOTSMGRTTAGSLOT: that overwrites at the destination, waits \
+                     for no slave and blocks the server while the destination is slow; a failover of either group \
+                     meanwhile can lose or revive keys"
+                ));
+            }
+        }
+        plan
+    }
+}
+
+/// The group that a slot has to come from; none if it is at `to`, or on its way.
+fn source(cluster: &Cluster, id: SlotId, to: GroupId, what: &str) -> Result<Option<GroupId>, Refusal> {
+    let slot = slot(cluster, id, what)?;
+    let place = format!("slots/slot_{id}");
+    if let Some(task) = cluster.move_of(id) {
+        if task.to == to {
+            return Ok(None);
+        }
+        let why = format!("task {} moves it to group {}", task.task, task.to);
+        return Err(Refusal::unsafe_(what, place, why).next("codisctl task list"));
+    }
+    if let Some(task) = cluster.go_tasks.iter().find(|task| task.slot == id) {
+        let why = format!("a task in the queue of the Go tools moves it to group {}", task.to);
+        return Err(Refusal::unsafe_(what, format!("migrate_tasks/{}", task.name), why)
+            .next("codisctl migrate run --as codis2    or: codisctl task delete --as codis2 TASK"));
+    }
+    match (slot.status, slot.group, slot.moving()) {
+        (SlotStatus::Online, Some(owner), _) if owner == to => Ok(None),
+        (SlotStatus::Online, Some(owner), _) => Ok(Some(owner)),
+        (SlotStatus::Migrate, _, Some((from, dest))) if dest == to => Ok(Some(from)),
+        (SlotStatus::PreMigrate, Some(owner), _) if owner != to => Ok(Some(owner)),
+        (SlotStatus::Offline, ..) | (_, None, _) => {
+            Err(Refusal::unsafe_(what, place, "the slot is not served by a group")
+                .next(format!("codisctl slot assign {id} {to}")))
+        }
+        (status, ..) => {
+            Err(Refusal::unsafe_(what, place, format!("the slot is in {status} to another group"))
+                .next("codisctl migrate run    finishes that move"))
+        }
+    }
+}
+
+fn no_dashboard(cluster: &Cluster, what: &str) -> Result<(), Refusal> {
+    let Some(dashboard) = cluster.dashboard.as_ref().filter(|dashboard| !dashboard.ephemeral) else {
+        return Ok(());
+    };
+    let why =
+        format!("a Go dashboard is at {} (pid {}); two movers lose keys", dashboard.addr, dashboard.pid);
+    Err(Refusal::unsafe_(what, "dashboard", why).next("stop it, then run this again"))
+}
+
+fn go_proxies_can_follow(
+    cluster: &Cluster,
+    asked: &Asked,
+    native: &BTreeSet<GroupId>,
+    what: &str,
+) -> Result<(), Refusal> {
+    let stock = asked.sources().into_iter().find(|from| !native.contains(from));
+    let go = cluster.online_proxies().find(|proxy| proxy.kind() == ProxyKind::Go);
+    match (stock, go) {
+        (Some(from), Some(proxy)) => {
+            let why =
+                format!("a Go proxy is online; it cannot fetch keys from a stock server, group {from}'s");
+            Err(Refusal::unsafe_(what, format!("proxy/{}", proxy.id), why)
+                .next(format!("codisctl proxy offline {}", proxy.id)))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -137,6 +223,37 @@ pub fn delete_tasks(cluster: &Cluster, tasks: &[u64]) -> Result<Plan, Refusal> {
     }
     if !doomed.is_empty() {
         plan.steps.push(Step::DeleteMoves(doomed));
+    }
+    Ok(plan)
+}
+
+/// Deletes tasks from the original's queue, by the numbers of their nodes. Refused as [`delete_tasks`].
+pub fn delete_go_tasks(cluster: &Cluster, tasks: &[u64]) -> Result<Plan, Refusal> {
+    let mut doomed: Vec<Versioned<GoTask>> = Vec::new();
+    for number in tasks {
+        let what = format!("cannot delete task {number} of the Go tools' queue");
+        let place = format!("migrate_tasks/{number:010}");
+        let task = cluster.go_tasks.iter().find(|task| task.name.parse() == Ok(*number));
+        let Some(task) = task else {
+            return Err(Refusal::missing(what, place, "no such task").next("codisctl task list"));
+        };
+        no_dashboard(cluster, &what)?;
+        let slot = slot(cluster, task.slot, &what)?;
+        if matches!(slot.status, SlotStatus::PreMigrate | SlotStatus::Migrate) {
+            let why =
+                format!("slot {} is in {}: without its task nobody would finish it", slot.id, slot.status);
+            return Err(Refusal::unsafe_(what, place, why)
+                .next("codisctl migrate run --as codis2    finishes the move"));
+        }
+        doomed.push(task.clone());
+    }
+    let count = plural(doomed.len(), "task", "tasks");
+    let mut plan = Plan::new(format!("delete {count} of the Go tools' queue"));
+    for task in &doomed {
+        plan.note(format!("task {}: slot {} → {}; no key has moved", task.name, task.slot, task.to));
+    }
+    if !doomed.is_empty() {
+        plan.steps.push(Step::DeleteGoTasks(doomed));
     }
     Ok(plan)
 }

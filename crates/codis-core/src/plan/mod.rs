@@ -23,7 +23,7 @@ mod upkeep;
 pub use assign::assign;
 pub use group::{add_group, add_server, offline_server, remove_group, remove_server};
 pub use init::init;
-pub use migrate::{delete_tasks, migrate};
+pub use migrate::{delete_go_tasks, delete_tasks, migrate, migrate_codis2};
 pub use product::remove_product;
 pub use promote::promote;
 pub use proxy::{clear_fences, offline, online};
@@ -33,8 +33,8 @@ pub use upkeep::{Holder, clear_locks, collect_actions};
 use std::fmt;
 
 use crate::{
-    ActionKind, Addr, GroupId, LockEntry, Move, ProductName, Proxy, ProxyId, ProxyState, Server, Slot,
-    SlotSet, SlotStatus, Versioned,
+    ActionKind, Addr, GoTask, GroupId, LockEntry, Move, ProductName, Proxy, ProxyId, ProxyState, Server,
+    Slot, SlotSet, SlotStatus, Versioned,
 };
 
 /// What shall be done, in order.
@@ -107,6 +107,10 @@ pub enum Step {
     QueueMoves(Vec<Move>),
     /// Delete tasks from our queue.
     DeleteMoves(Vec<Versioned<Move>>),
+    /// Add tasks to the original's queue.
+    QueueGoTasks(Vec<GoTask>),
+    /// Delete tasks from the original's queue.
+    DeleteGoTasks(Vec<Versioned<GoTask>>),
     /// Make a server replicate from another, or from nobody.
     Replicate {
         /// The server that is told.
@@ -176,6 +180,13 @@ impl fmt::Display for Step {
             Self::DeleteMoves(moves) => {
                 let tasks: Vec<String> = moves.iter().map(|m| format!("{:010}", m.task)).collect();
                 write!(f, "moves/{}: deleted", tasks.join(","))
+            }
+            Self::QueueGoTasks(tasks) => {
+                write!(f, "migrate_tasks: {} queued", plural(tasks.len(), "task", "tasks"))
+            }
+            Self::DeleteGoTasks(tasks) => {
+                let names: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
+                write!(f, "migrate_tasks/{}: deleted", names.join(","))
             }
             Self::Replicate { server, master: Some(master) } => {
                 write!(f, "server {server}: replicates from {master}")

@@ -1,7 +1,7 @@
 //! What a step does to a snapshot, so that a plan can be followed without a store.
 
 use super::Step;
-use crate::{Cluster, Group, Server, Slot, Versioned};
+use crate::{Cluster, GoTask, Group, Server, Slot, Versioned};
 
 impl Cluster {
     /// Applies a step to the snapshot as carrying it out changes the store. Steps that only touch
@@ -61,6 +61,17 @@ impl Cluster {
             }
             Step::DeleteMoves(moves) => {
                 self.moves.retain(|task| !moves.iter().any(|doomed| doomed.task == task.task));
+            }
+            Step::QueueGoTasks(tasks) => {
+                let next = self.go_tasks.iter().filter_map(|task| task.name.parse::<u64>().ok()).max();
+                let next = next.map_or(0, |last| last + 1);
+                let named = tasks.iter().zip(next..).map(|(task, number)| {
+                    Versioned::new(GoTask { name: format!("{number:010}"), ..task.clone() }, 0)
+                });
+                self.go_tasks.extend(named);
+            }
+            Step::DeleteGoTasks(tasks) => {
+                self.go_tasks.retain(|task| !tasks.iter().any(|doomed| doomed.name == task.name));
             }
             Step::ClearLock(lock) => self.locks.retain(|other| other.name != lock.name),
             Step::RemoveProduct(_) => *self = Self::empty(self.product.clone()),

@@ -4,7 +4,7 @@ use codis_core::plan::{self, Plan, Refusal, Step};
 use codis_core::{ActionKind, Addr, Cluster, GroupId, Role, SlotId, SlotSet, SlotStatus, Versioned};
 use proptest::prelude::*;
 
-use crate::world::{addr, product, run};
+use crate::world::{addr, product, run, stock};
 
 /// What an operator may try.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ fn attempt(cluster: &Cluster, what: &Try) -> Result<Plan, Refusal> {
         Try::RemoveGroup(g) => plan::remove_group(cluster, GroupId(*g)),
         Try::Promote(g, p, f) => plan::promote(cluster, GroupId(*g), &addr(*p), *f),
         Try::Assign(s, n, g) => plan::assign(cluster, &range(*s, *n), GroupId(*g)),
-        Try::Migrate(s, n, g) => plan::migrate(cluster, &range(*s, *n), GroupId(*g), 0),
+        Try::Migrate(s, n, g) => plan::migrate(cluster, &range(*s, *n), GroupId(*g), &stock(), 0),
         Try::Advance(_) => unreachable!("not planned"),
     }
 }

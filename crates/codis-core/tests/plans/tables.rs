@@ -1,19 +1,11 @@
 //! What is planned, and what is refused with which reason.
 
-use codis_core::plan::{self, Holder, Plan, Refusal, RefusalKind, Step};
+use codis_core::plan::{self, Holder, RefusalKind, Step};
 use codis_core::{
     Cluster, Dashboard, Gap, GroupId, LockEntry, MoverLease, ProxyState, Role, SlotId, Versioned,
 };
 
-use crate::world::{addr, product, proxy, run, slots};
-
-#[track_caller]
-fn refused(result: Result<Plan, Refusal>, kind: RefusalKind, why: &str) {
-    let refusal = result.unwrap_err();
-    assert_eq!(refusal.kind, kind, "{refusal:?}");
-    assert!(refusal.why.contains(why), "{refusal:?} should say {why:?}");
-    assert!(!refusal.next.is_empty(), "{refusal:?} says what to do next");
-}
+use crate::world::{addr, product, proxy, refused, run, slots, stock};
 
 #[test]
 fn init_creates_what_is_missing_and_refuses_a_product_in_use() {
@@ -267,7 +259,7 @@ fn nothing_that_needs_confirmation_is_planned_past_a_stale_fence() {
     cluster.fences.insert("10.0.0.9:19000".to_owned());
     refused(plan::assign(&cluster, &slots("0"), GroupId(1)), RefusalKind::Unsafe, "fence");
     refused(plan::promote(&cluster, GroupId(1), &addr(7002), false), RefusalKind::Unsafe, "fence");
-    refused(plan::migrate(&cluster, &slots("0"), GroupId(2), 0), RefusalKind::Unsafe, "fence");
+    refused(plan::migrate(&cluster, &slots("0"), GroupId(2), &stock(), 0), RefusalKind::Unsafe, "fence");
     let plan = plan::clear_fences(&cluster);
     run(&mut cluster, plan);
     assert!(plan::assign(&cluster, &slots("0"), GroupId(1)).is_ok());
@@ -299,28 +291,34 @@ fn a_proxy_goes_online_only_when_every_slot_is_served() {
 #[test]
 fn a_move_takes_only_slots_that_are_elsewhere() {
     let mut cluster = product();
-    let plan = plan::migrate(&cluster, &slots("510-513"), GroupId(2), 1_000).unwrap();
+    let plan = plan::migrate(&cluster, &slots("510-513"), GroupId(2), &stock(), 1_000).unwrap();
     let [Step::QueueMoves(moves)] = &plan.steps[..] else { panic!("{plan:?}") };
     assert_eq!(moves.iter().map(|m| m.slot.get()).collect::<Vec<_>>(), [510, 511]);
     cluster.apply(&plan.steps[0]);
-    assert!(plan::migrate(&cluster, &slots("510-511"), GroupId(2), 2_000).unwrap().steps.is_empty());
+    assert!(
+        plan::migrate(&cluster, &slots("510-511"), GroupId(2), &stock(), 2_000).unwrap().steps.is_empty()
+    );
 }
 
 #[test]
 fn nothing_moves_beside_go_tools() {
     let mut cluster = product();
     proxy(&mut cluster, "go", ProxyState::Online, "2026-11-22 08:00:45.35 +0000 UTC m=+0.01");
-    refused(plan::migrate(&cluster, &slots("0"), GroupId(2), 0), RefusalKind::Unsafe, "Go proxy");
+    refused(plan::migrate(&cluster, &slots("0"), GroupId(2), &stock(), 0), RefusalKind::Unsafe, "Go proxy");
     cluster.proxies.clear();
     cluster.fences.clear();
     cluster.dashboard = Some(Dashboard { addr: "10.0.0.1:18087".to_owned(), pid: 7, ephemeral: false });
-    refused(plan::migrate(&cluster, &slots("0"), GroupId(2), 0), RefusalKind::Unsafe, "Go dashboard");
+    refused(
+        plan::migrate(&cluster, &slots("0"), GroupId(2), &stock(), 0),
+        RefusalKind::Unsafe,
+        "Go dashboard",
+    );
 }
 
 #[test]
 fn the_task_of_a_slot_on_its_way_is_not_deleted() {
     let mut cluster = product();
-    let plan = plan::migrate(&cluster, &slots("5-6"), GroupId(2), 0);
+    let plan = plan::migrate(&cluster, &slots("5-6"), GroupId(2), &stock(), 0);
     run(&mut cluster, plan);
     let slot = cluster.slot(SlotId::new(5).unwrap()).unwrap().clone();
     let moving = slot.migrate(GroupId(1), GroupId(2));
@@ -338,7 +336,7 @@ fn a_group_in_use_is_not_removed() {
     refused(plan::remove_group(&cluster, GroupId(1)), RefusalKind::Unsafe, "owns them");
     let plan = plan::add_group(&cluster, GroupId(3), Some(&addr(7005)), &[]);
     run(&mut cluster, plan);
-    let plan = plan::migrate(&cluster, &slots("0"), GroupId(3), 0);
+    let plan = plan::migrate(&cluster, &slots("0"), GroupId(3), &stock(), 0);
     run(&mut cluster, plan);
     refused(plan::remove_group(&cluster, GroupId(3)), RefusalKind::Unsafe, "task");
     let tasks: Vec<u64> = cluster.moves.iter().map(|task| task.task).collect();

@@ -1,6 +1,8 @@
 //! Products to plan on.
 
-use codis_core::plan::{self, Plan, Refusal};
+use std::collections::BTreeSet;
+
+use codis_core::plan::{self, Plan, Refusal, RefusalKind};
 use codis_core::{Addr, Cluster, Extra, GroupId, Proxy, ProxyState, SlotSet, Versioned};
 
 pub(crate) fn addr(port: u16) -> Addr {
@@ -9,6 +11,19 @@ pub(crate) fn addr(port: u16) -> Addr {
 
 pub(crate) fn slots(text: &str) -> SlotSet {
     text.parse().unwrap()
+}
+
+/// No group is known to have a native server.
+pub(crate) fn stock() -> BTreeSet<GroupId> {
+    BTreeSet::new()
+}
+
+#[track_caller]
+pub(crate) fn refused(result: Result<Plan, Refusal>, kind: RefusalKind, why: &str) {
+    let refusal = result.unwrap_err();
+    assert_eq!(refusal.kind, kind, "{refusal:?}");
+    assert!(refusal.why.contains(why), "{refusal:?} should say {why:?}");
+    assert!(!refusal.next.is_empty(), "{refusal:?} says what to do next");
 }
 
 pub(crate) fn run(cluster: &mut Cluster, plan: Result<Plan, Refusal>) {

@@ -1,6 +1,6 @@
 //! A product in a local store: group 1 with all slots and some keys, group 2 with none.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use codis_core::{Addr, Cluster, GroupId, Slot, SlotSet, SlotStatus, plan, plan::Plan, slot_of_key};
 use codis_ops::{
@@ -51,7 +51,7 @@ impl Scene {
 
     pub(crate) async fn queue(&self, slots: &SlotSet) {
         let cx = self.open().await;
-        change(&cx, |cluster| plan::migrate(cluster, slots, D, 1_000)).await;
+        change(&cx, |cluster| plan::migrate(cluster, slots, D, &BTreeSet::new(), 1_000)).await;
         cx.close().await;
     }
 

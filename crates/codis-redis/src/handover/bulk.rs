@@ -252,6 +252,6 @@ impl<'a> Job<'a> {
 }
 
 #[expect(clippy::expect_used, reason = "the bounds are constants that satisfy the library's conditions")]
-fn new_histogram() -> Histogram<u64> {
+pub(crate) fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("1 us to 1 h with three digits")
 }

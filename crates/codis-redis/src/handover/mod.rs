@@ -16,6 +16,7 @@ mod report;
 mod single;
 mod worker;
 
+pub(crate) use bulk::new_histogram;
 pub use bulk::{BulkOptions, bulk_move};
 pub(crate) use pair::Pair;
 pub use pair::{Endpoint, Route};

@@ -7,4 +7,6 @@ mod handover;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
+mod native;
+#[cfg(test)]
 mod probe;

@@ -82,8 +82,7 @@ impl Product {
             cluster.moves.extend(gaps.task(path, node));
         }
         for (name, (path, node)) in tasks.iter().zip(nodes.by_ref()) {
-            let task = node.and_then(|node| gaps.keep(path, wire::go_task_from(name, &node.data)));
-            cluster.go_tasks.extend(task);
+            cluster.go_tasks.extend(gaps.versioned(path, node, |data| wire::go_task_from(name, data)));
         }
         for (name, (path, node)) in locks.iter().zip(nodes) {
             let lock = node.and_then(|node| {

@@ -1,6 +1,6 @@
 //! Queues of slots to move: ours, and what the original's queue holds.
 
-use codis_core::{Move, Versioned};
+use codis_core::{GoTask, Move, Versioned};
 
 use super::load::Gaps;
 use super::proxies::missing_is_fine;
@@ -14,16 +14,13 @@ use crate::wire;
 
 impl Product {
     /// Adds tasks at the end of our queue, all or none; says their numbers.
-    ///
-    /// # Errors
-    /// `Ambiguous` when the connection broke meanwhile: look at the queue before asking again.
     pub async fn add_moves(&self, moves: &[Move]) -> Result<Vec<u64>> {
         let dir = self.layout.moves();
         self.store.ensure_dir(&dir).await?;
         let path = format!("{dir}/");
         let add =
             |task: &Move| create(&path, &wire::move_json(task), CreateMode::PersistentSequential, Acl::File);
-        let done = self.store.commit(moves.iter().map(add).collect()).await?;
+        let done = self.store.commit_settled(moves.iter().map(add).collect()).await?;
         Ok(done
             .iter()
             .filter_map(|done| match done {
@@ -78,6 +75,41 @@ impl Product {
             found.extend(gaps.task(path, node));
         }
         Ok(Found { found, gaps: gaps.0 })
+    }
+
+    /// Adds tasks at the end of the original's queue, in this order, all or none; says the names of their nodes.
+    pub async fn add_go_tasks(&self, tasks: &[GoTask]) -> Result<Vec<String>> {
+        let dir = self.layout.go_tasks();
+        self.store.ensure_dir(&dir).await?;
+        let path = format!("{dir}/");
+        let add = |task: &GoTask| {
+            create(&path, &wire::go_task_json(task), CreateMode::PersistentSequential, Acl::File)
+        };
+        let done = self.store.commit_settled(tasks.iter().map(add).collect()).await?;
+        Ok(done
+            .iter()
+            .filter_map(|done| match done {
+                OpDone::Created(path) => path.rsplit('/').next().map(str::to_owned),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Rewrites tasks of the original's queue, all or none, each still at the version it carries.
+    pub async fn put_go_tasks(&self, tasks: &[Versioned<GoTask>]) -> Result<()> {
+        let set = |task: &Versioned<GoTask>| {
+            set(self.layout.go_task(&task.name), wire::go_task_json(task), task.version)
+        };
+        self.store.commit_settled(tasks.iter().map(set).collect()).await.map(drop)
+    }
+
+    /// Removes tasks from the original's queue, all or none, each still at the version it carries.
+    pub async fn delete_go_tasks(&self, tasks: &[Versioned<GoTask>]) -> Result<()> {
+        let delete = |task: &Versioned<GoTask>| Op::Delete {
+            path: self.layout.go_task(&task.name),
+            version: Some(task.version),
+        };
+        self.store.commit_settled(tasks.iter().map(delete).collect()).await.map(drop)
     }
 
     /// Removes an entry of the original's queue. A missing one is fine.

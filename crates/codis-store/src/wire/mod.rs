@@ -18,8 +18,8 @@ pub(crate) use server::{server_from, server_json};
 pub(crate) use slot::{slot_from, slot_json};
 pub use small::AuditRecord;
 pub(crate) use small::{
-    audit_from, audit_json, dashboard_from, dashboard_json, go_task_from, lock_from, lock_json, mover_from,
-    mover_json,
+    audit_from, audit_json, dashboard_from, dashboard_json, go_task_from, go_task_json, lock_from, lock_json,
+    mover_from, mover_json,
 };
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The records of a few fields: locks, dashboards, movers, the original's tasks, audit records.
 
-use codis_core::{Dashboard, GoTask, LockEntry, MoverLease};
+use codis_core::{Dashboard, Extra, GoTask, LockEntry, MoverLease};
 
 use super::json::{Fields, Object, Result};
 use super::slot::{take_slot, take_some_group};
@@ -96,5 +96,37 @@ pub(crate) fn go_task_from(name: &str, data: &[u8]) -> Result<GoTask> {
     let mut fields = Fields::of(data)?;
     let slot = take_slot(&mut fields, "slot_id")?;
     let to = take_some_group(&mut fields, "new_group")?;
-    Ok(GoTask { name: name.to_owned(), slot, to, status: fields.take("status")? })
+    // The original never counts: it is always 0. Neither of the other two says what is to be done.
+    fields.take_raw("percent");
+    let delay_ms = fields.take("delay").unwrap_or_default();
+    let created = fields.take_as("create_at", str::parse).unwrap_or_default();
+    let status = fields.take("status")?;
+    let mut extra = Vec::new();
+    fields.rest("", &mut extra);
+    Ok(GoTask { name: name.to_owned(), slot, to, delay_ms, created, status, extra: Extra(extra) })
+}
+
+pub(crate) fn go_task_json(task: &GoTask) -> String {
+    Object::new()
+        .field("slot_id", &task.slot.get())
+        .field("new_group", &task.to.0)
+        .field("delay", &task.delay_ms)
+        .field("create_at", &task.created.to_string())
+        .field("percent", &0)
+        .field("status", &task.status)
+        .extra("", &task.extra.0, &[])
+        .finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_of_the_original_is_written_as_the_original_writes_it() {
+        let text = r#"{"slot_id":7,"new_group":2,"delay":1500,"create_at":"1795334475","percent":0,"status":"pending"}"#;
+        let task = go_task_from("0000000003", text.as_bytes()).unwrap();
+        assert_eq!((task.slot.get(), task.to.0, task.delay_ms, task.created), (7, 2, 1500, 1_795_334_475));
+        assert_eq!(go_task_json(&task), text);
+    }
 }

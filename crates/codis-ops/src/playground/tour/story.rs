@@ -1,5 +1,6 @@
 //! What happens on the tour after the product is up.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use codis_core::plan::{self, plural};
@@ -122,7 +123,7 @@ async fn move_slots(
     events: &Events,
 ) -> Result<mover::RunReport, Failure> {
     let now = crate::context::now_ms();
-    playground.change(|cluster| plan::migrate(cluster, slots, target, now)).await?;
+    playground.change(|cluster| plan::migrate(cluster, slots, target, &BTreeSet::new(), now)).await?;
     Box::pin(mover::run(playground.context(), &mover::RunOptions::default(), events)).await
 }
 
