@@ -10,7 +10,8 @@ use crate::{
 
 /// Tell who changed what, newest first
 ///
-/// Every verb that writes leaves a record: who, when, the command, the plan, and how it ended.
+/// Every verb that writes leaves a record: who, when, the command, the plan, and how it ended. `begun` is one
+/// that is still at work, or was killed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -38,7 +38,8 @@ pub struct Receipt {
     pub took_ms: u64,
 }
 
-/// Carries out a plan that somebody has consented to, and writes its audit record.
+/// Carries out a plan that somebody has consented to, with an audit record: begun before the first step, completed
+/// after the last.
 ///
 /// Changes of the topology are made under `LOCK`, waited for at most 10 s.
 ///
@@ -51,13 +52,11 @@ pub async fn apply(cx: &Context, plan: &Plan, permit: Permit, events: &Events) -
     if plan.steps.is_empty() {
         return Ok(Receipt { steps: 0, took_ms: 0 });
     }
+    let record = audit::begin(cx, audit::text_of(plan), permit.consent()).await?;
     let outcome = locked(cx, plan, events).await;
-    // The records of a product go with it; a new one would bring part of it back.
-    if outcome.is_err() || !plan.steps.iter().any(|step| matches!(step, Step::RemoveProduct(_))) {
-        let recorded = audit::record(cx, audit::text_of(plan), permit.consent(), &outcome, begun).await;
-        outcome?;
-        recorded?;
-    }
+    let recorded = record.end(cx, &outcome).await;
+    outcome?;
+    recorded?;
     Ok(Receipt { steps: plan.steps.len(), took_ms: begun.elapsed().as_millis() as u64 })
 }
 

@@ -27,30 +27,48 @@ pub(crate) fn text_of(plan: &Plan) -> String {
     text
 }
 
-/// Writes the record of one change: what was to be done, and `done` or the failure in one line.
+/// What a record says while its change is under way, and for ever if the program was killed.
+pub const BEGUN: &str = "begun";
+
+/// The record of a change that is under way.
+pub(crate) struct Record {
+    path: String,
+    record: AuditRecord,
+    begun: Instant,
+}
+
+/// Writes the record of a change before its first step, so that a program that is killed has left one.
 ///
 /// # Errors
-/// If the store does not answer. The change itself stands; callers report both.
-pub(crate) async fn record(
-    cx: &Context,
-    plan: String,
-    consent: Consent,
-    outcome: &Result<(), Failure>,
-    begun: Instant,
-) -> Result<(), Failure> {
+/// If the store does not answer: then nothing may be changed.
+pub(crate) async fn begin(cx: &Context, plan: String, consent: Consent) -> Result<Record, Failure> {
     let record = AuditRecord {
         ts_ms: context::now_ms(),
         who: context::who(),
         consent: consent.as_str().to_owned(),
         argv: cx.argv().to_owned(),
         plan,
-        outcome: match outcome {
-            Ok(()) => "done".to_owned(),
-            Err(failure) => format!("failed ({}): {failure}", failure.kind.exit_status()),
-        },
-        took_ms: begun.elapsed().as_millis() as u64,
+        outcome: BEGUN.to_owned(),
+        took_ms: 0,
         pid: std::process::id(),
     };
-    let written = cx.product.audit_append(&record).await;
-    written.map_err(|error| Failure::store("cannot write the audit record", &error))
+    let path = cx.product.audit_append(&record).await;
+    let path = path.map_err(|error| Failure::store("cannot write the audit record", &error))?;
+    Ok(Record { path, record, begun: Instant::now() })
+}
+
+impl Record {
+    /// Says how it ended: `done`, or the failure in one line.
+    ///
+    /// # Errors
+    /// If the store does not answer. The change itself stands; callers report both.
+    pub(crate) async fn end(mut self, cx: &Context, outcome: &Result<(), Failure>) -> Result<(), Failure> {
+        self.record.outcome = match outcome {
+            Ok(()) => "done".to_owned(),
+            Err(failure) => format!("failed ({}): {failure}", failure.kind.exit_status()),
+        };
+        self.record.took_ms = self.begun.elapsed().as_millis() as u64;
+        let written = cx.product.audit_end(&self.path, &self.record).await;
+        written.map_err(|error| Failure::store("cannot complete the audit record", &error))
+    }
 }

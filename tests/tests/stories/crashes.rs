@@ -39,6 +39,9 @@ async fn at_every_write(
     for nth in 1..TOO_MANY {
         let died = product.ctl_dies_at(nth, args);
         if died {
+            // The first write is the record of the command itself.
+            let record = product.ctl_ok(&["audit", "--last", "1", "--output", "plain"]);
+            assert_eq!(record.contains("\tbegun\t"), nth > 1, "write {nth}: {record}");
             match again {
                 Again::Completes => drop(product.ctl_ok(args)),
                 Again::OrIsGone => {

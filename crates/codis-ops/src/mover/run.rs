@@ -148,9 +148,15 @@ impl Run<'_> {
             }
             Next::Move(mut wave) => {
                 let numbers: Vec<u64> = wave.items().map(Item::number).collect();
-                let begun = Instant::now();
+                let plan = {
+                    let (count, from, to) = (numbers.len(), wave.from, wave.to);
+                    format!("move {count} slots from group {from} to {to}, tasks {numbers:?}")
+                };
+                let record = audit::begin(self.cx, plan, self.options.consent).await?;
                 let outcome = Box::pin(wave::carry_out(self, &cluster, &mut wave)).await;
-                self.record(&wave, &numbers, &outcome, begun).await;
+                if let Err(error) = record.end(self.cx, &outcome).await {
+                    tracing::warn!(%error, "the audit record could not be completed");
+                }
                 if let Err(failure) = outcome {
                     let items = wave.items().cloned().collect();
                     return self.give_up(items, numbers, failed, failure).await;
@@ -254,15 +260,6 @@ impl Run<'_> {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = self.stop.cancelled() => {}
-        }
-    }
-
-    /// Who moved what. A record that cannot be written does not undo the move.
-    async fn record(&self, wave: &Wave, tasks: &[u64], outcome: &Result<(), Failure>, begun: Instant) {
-        let (count, from, to) = (tasks.len(), wave.from, wave.to);
-        let plan = format!("move {count} slots from group {from} to {to}, tasks {tasks:?}");
-        if let Err(error) = audit::record(self.cx, plan, self.options.consent, outcome, begun).await {
-            tracing::warn!(%error, "the audit record could not be written");
         }
     }
 }

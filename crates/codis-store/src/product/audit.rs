@@ -1,4 +1,4 @@
-//! Who changed what: records that are only ever appended, and dropped when old.
+//! Who changed what: records that are appended before a change, completed after it, and dropped when old.
 
 use codis_core::Gap;
 
@@ -16,18 +16,26 @@ const SWEEP: u64 = 50;
 const PLAN_LIMIT: usize = 64 * 1024;
 
 impl Product {
-    /// Appends a record. Now and then the oldest beyond 1,000 are dropped.
-    pub async fn audit_append(&self, record: &AuditRecord) -> Result<()> {
-        let mut record = record.clone();
-        shorten(&mut record.plan);
+    /// Appends a record and returns its path. Now and then the oldest beyond 1,000 are dropped.
+    pub async fn audit_append(&self, record: &AuditRecord) -> Result<String> {
         let dir = self.layout.audit();
         let path = format!("{dir}/");
-        let data = wire::audit_json(&record);
+        let data = audit_data(record);
         let path = self.create_below(&dir, &path, &data, CreateMode::PersistentSequential, Acl::File).await?;
         if sequence(&path).is_some_and(|number| number % SWEEP == SWEEP - 1) {
             self.audit_sweep().await?;
         }
-        Ok(())
+        Ok(path)
+    }
+
+    /// Rewrites a record of [`Product::audit_append`] once, when it is known how the change has ended. A record that is
+    /// gone, because it was old or the whole product was removed, stays gone.
+    pub async fn audit_end(&self, path: &str, record: &AuditRecord) -> Result<()> {
+        let set = Op::Set { path: path.to_owned(), data: audit_data(record).into_bytes(), version: 0 };
+        match self.store.commit_settled(vec![set]).await {
+            Err(error) if error.kind == ErrorKind::NoNode => Ok(()),
+            done => done.map(drop),
+        }
     }
 
     /// The newest records, newest first. What cannot be understood is left out.
@@ -61,6 +69,12 @@ impl Product {
             done => done.map(drop),
         }
     }
+}
+
+fn audit_data(record: &AuditRecord) -> String {
+    let mut record = record.clone();
+    shorten(&mut record.plan);
+    wire::audit_json(&record)
 }
 
 fn shorten(plan: &mut String) {
