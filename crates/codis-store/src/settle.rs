@@ -3,8 +3,11 @@
 //! A write that ended `Ambiguous` was done, was not done, or will still be done when the server gets to it. Here
 //! it is looked at again: every step of the transaction shows whether it was done, and one that was not is tried again.
 //! That is safe because each step names the version it replaces, or creates what must not exist: of the first
-//! attempt and the second at most one goes through.
+//! attempt and the second at most one goes through. A sequential node has no name to look for; it is found by its content
+//! among its siblings. For that the server first brings itself up to date: whatever came before on this session, also
+//! over a connection that has broken, is decided then, so what is not there will not come any more.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
@@ -15,6 +18,8 @@ use crate::store::Store;
 /// Attempts after the first; with the pauses they outlast a restart of a ZooKeeper server.
 const AGAIN: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// So many of the newest siblings are read in search of a sequential node.
+const LOOKED_AT: usize = 1024;
 
 /// What a second look says about a transaction.
 enum Fate {
@@ -25,11 +30,12 @@ enum Fate {
 }
 
 impl Store {
-    /// [`Store::commit`] that looks again and tries again when the connection breaks meanwhile. Not for sequential
-    /// nodes, whose names cannot be looked up.
+    /// [`Store::commit`] that looks again and tries again when the connection breaks meanwhile. The content of a
+    /// sequential node must be unlike that of its siblings, or one that is the same as good as this one.
     ///
     /// # Errors
-    /// `Ambiguous` only when the store stays away, or others have changed the same nodes, so that nobody can tell.
+    /// `Ambiguous` only when the store stays away, or others have changed the same nodes, so that nobody can tell; `Expired`
+    /// also when the session ended before anybody could look.
     pub async fn commit_settled(&self, ops: Vec<Op>) -> Result<Vec<OpDone>, StoreError> {
         let mut open = match self.commit(ops.clone()).await {
             Err(error) if error.kind == ErrorKind::Ambiguous => error,
@@ -57,18 +63,71 @@ impl Store {
     }
 
     async fn fate(&self, ops: &[Op]) -> Result<Fate, StoreError> {
-        let changes: Vec<&Op> = ops.iter().filter(|op| !matches!(op, Op::Check { .. })).collect();
-        let paths: Vec<String> = changes.iter().map(|op| op.path().to_owned()).collect();
-        let nodes = self.get_many(&paths).await?;
+        self.catch_up().await?;
+        let found = self.sequential_nodes(ops).await?;
+        let named: Vec<String> =
+            ops.iter().filter(|op| sequential(op).is_none()).map(|op| op.path().to_owned()).collect();
         let own = self.session_id();
-        let looks: Vec<Option<bool>> =
-            changes.iter().zip(&nodes).map(|(op, node)| is_done(op, node.as_ref(), own)).collect();
-        if looks.iter().all(|look| *look == Some(true)) {
-            return Ok(Fate::Done(ops.iter().map(done).collect()));
-        }
-        let undone = looks.iter().all(|look| *look == Some(false));
-        Ok(if undone { Fate::NotDone } else { Fate::Unknown })
+        let mut nodes = self.get_many(&named).await?.into_iter();
+        let looks = ops.iter().zip(&found).map(|(op, found)| match sequential(op) {
+            Some(_) => Some(found.is_some()),
+            None => is_done(op, nodes.next().flatten().as_ref(), own),
+        });
+        let changes = ops.iter().zip(looks).filter(|(op, _)| !matches!(op, Op::Check { .. }));
+        let looks: BTreeSet<Option<bool>> = changes.map(|(_, look)| look).collect();
+        Ok(if looks.iter().all(|look| *look == Some(true)) {
+            let path = |op: &Op, found: Option<String>| found.unwrap_or_else(|| op.path().to_owned());
+            Fate::Done(ops.iter().zip(found).map(|(op, found)| done(op, path(op, found))).collect())
+        } else if looks.iter().all(|look| *look == Some(false)) {
+            Fate::NotDone
+        } else {
+            Fate::Unknown
+        })
     }
+
+    /// Paths of the sequential nodes that the steps have made, where they are there.
+    async fn sequential_nodes(&self, ops: &[Op]) -> Result<Vec<Option<String>>, StoreError> {
+        let begins: BTreeSet<&str> = ops.iter().filter_map(sequential).collect();
+        let mut siblings = Vec::new();
+        for begin in &begins {
+            let (below, _) = begin.rsplit_once('/').unwrap_or_default();
+            let dir = if below.is_empty() { "/" } else { below };
+            let names = self.children_many(&[dir.to_owned()]).await?.into_iter().flatten().flatten();
+            let mut paths: Vec<String> =
+                names.map(|name| format!("{below}/{name}")).filter(|path| is_numbered(path, begin)).collect();
+            paths.sort_unstable();
+            let newest = paths.split_off(paths.len().saturating_sub(LOOKED_AT.max(ops.len())));
+            let nodes = self.get_many(&newest).await?;
+            siblings.extend(newest.into_iter().zip(nodes));
+        }
+        let own = self.session_id();
+        // The last step first: an older node with the same content is somebody else's.
+        let mut found: Vec<Option<String>> = Vec::with_capacity(ops.len());
+        for op in ops.iter().rev() {
+            let ours = sequential(op).and_then(|begin| {
+                siblings.iter().rposition(|(path, node)| {
+                    is_numbered(path, begin) && is_done(op, node.as_ref(), own) == Some(true)
+                })
+            });
+            found.push(ours.map(|at| siblings.remove(at).0));
+        }
+        found.reverse();
+        Ok(found)
+    }
+}
+
+/// Where the path of a sequential node begins that the step makes.
+fn sequential(op: &Op) -> Option<&str> {
+    match op {
+        Op::Create { path, mode, .. } if mode.is_sequential() => Some(path),
+        _ => None,
+    }
+}
+
+/// True for a path that the store may have made of the beginning of one.
+fn is_numbered(path: &str, begin: &str) -> bool {
+    path.strip_prefix(begin)
+        .is_some_and(|digits| digits.len() == 10 && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Whether the node shows that the step was done; `None` when it shows neither.
@@ -89,17 +148,17 @@ fn is_done(op: &Op, node: Option<&Node>, own_session: i64) -> Option<bool> {
     }
 }
 
-fn done(op: &Op) -> OpDone {
+fn done(op: &Op, path: String) -> OpDone {
     match op {
         Op::Check { .. } => OpDone::Checked,
-        Op::Create { path, .. } => OpDone::Created(path.clone()),
+        Op::Create { .. } => OpDone::Created(path),
         Op::Set { version, .. } => OpDone::Set(version + 1),
         Op::Delete { .. } => OpDone::Deleted,
     }
 }
 
-/// Doubles with each attempt; between half and all of it, so that many clients do not come back at once.
-fn pause(attempt: u32) -> Duration {
+/// How long to wait before attempt number `attempt` is repeated. Doubles with each; between half and all of it, so that many clients do not come back at once.
+pub(crate) fn pause(attempt: u32) -> Duration {
     let full = FIRST_PAUSE * 2u32.pow(attempt);
     let chance = (RandomState::new().build_hasher().finish() % 512) as u32;
     full / 2 + full / 1024 * chance

@@ -128,6 +128,14 @@ impl Store {
         on_keeper!(self, keeper => keeper.watch_node(path).await)
     }
 
+    /// Waits until what is read shows every write that came before on this session.
+    pub(crate) async fn catch_up(&self) -> Result<()> {
+        match self {
+            Self::Zk(store) => store.sync().await,
+            Self::Local(_) => Ok(()),
+        }
+    }
+
     /// State of the session, now and whenever it changes; it lives on over [`Store::reopen`].
     pub fn session(&self) -> state::Receiver<SessionState> {
         on_keeper!(self, keeper => keeper.session())

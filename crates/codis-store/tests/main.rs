@@ -7,6 +7,7 @@
     reason = "a test says what it found, and fails by panicking"
 )]
 
+mod ambiguity;
 mod common;
 mod contract;
 mod faults;

@@ -236,9 +236,11 @@ async fn initialising_can_be_interrupted_and_overtaken(ground: Ground) {
     product.create_slots(&slots[300..], 1).await.unwrap();
     other.await.unwrap();
     let (actions, _) = product.watch_actions().await.unwrap();
-    assert_eq!(actions.len(), 1024 + 20);
+    // The oldest have been collected by who published meanwhile.
+    assert!((500..=1024 + 20).contains(&actions.len()), "{}", actions.len());
     let responses = product.store().children(&format!("{ROOT}/ActionResponse")).await.unwrap();
-    assert_eq!(responses.len(), 1024 + 20, "each action has its response, and nothing is left over");
+    let responses: Vec<u64> = responses.iter().map(|name| name.parse().unwrap()).collect();
+    assert_eq!(responses, actions, "each action has its response, and nothing is left over");
     assert_eq!(product.load().await.unwrap().known_slots().count(), 1024);
     // The next number is still free.
     product.publish(&group_action(1)).await.unwrap();

@@ -65,26 +65,9 @@ impl Product {
         let dir = self.layout.locks();
         let record = wire::lock_json(desc, &hostname(), std::process::id());
         let path = self.layout.lock("lock-");
-        let path = match self
-            .create_below(&dir, &path, &record, CreateMode::EphemeralSequential, Acl::File)
-            .await
-        {
-            Err(error) if error.kind == ErrorKind::Ambiguous => self.own_lock(&record).await?.ok_or(error)?,
-            created => created?,
-        };
+        let path =
+            self.create_below(&dir, &path, &record, CreateMode::EphemeralSequential, Acl::File).await?;
         Ok(TopologyLock { store: self.store.clone(), path, released: false })
-    }
-
-    /// A lock node of our session with this record: one that was created though its answer was lost.
-    async fn own_lock(&self, record: &str) -> Result<Option<String>> {
-        let names = self.store.children(&self.layout.locks()).await?;
-        let paths: Vec<String> = names.iter().map(|name| self.layout.lock(name)).collect();
-        let nodes = self.store.get_many(&paths).await?;
-        let own = self.store.session_id();
-        let mine = paths.into_iter().zip(nodes).find(|(_, node)| {
-            node.as_ref().is_some_and(|node| node.owner == own && node.data == record.as_bytes())
-        });
-        Ok(mine.map(|(path, _)| path))
     }
 
     async fn holder(&self, names: &[String]) -> Result<Option<LockEntry>> {

@@ -23,7 +23,7 @@ pub use self::load::Found;
 pub use self::lock::TopologyLock;
 use crate::error::{ErrorKind, StoreError};
 use crate::layout::{Layout, PRODUCT_PREFIX, PRODUCTS};
-use crate::node::{Acl, CreateMode};
+use crate::node::{Acl, CreateMode, OpDone};
 use crate::store::Store;
 use crate::wire::WireError;
 
@@ -78,7 +78,7 @@ impl Product {
         }
     }
 
-    /// Creates a persistent node and, when it is missing, its parent.
+    /// Creates a node and, when it is missing, its parent; says its path.
     async fn create_below(
         &self,
         dir: &str,
@@ -87,13 +87,18 @@ impl Product {
         mode: CreateMode,
         acl: Acl,
     ) -> Result<String> {
-        match self.store.create(path, data.as_bytes(), mode, acl).await {
+        let create = vec![writes::create(path, data, mode, acl)];
+        let done = match self.store.commit_settled(create.clone()).await {
             Err(error) if error.kind == ErrorKind::NoNode => {
                 self.store.ensure_dir(dir).await?;
-                self.store.create(path, data.as_bytes(), mode, acl).await
+                self.store.commit_settled(create).await
             }
-            created => created,
-        }
+            done => done,
+        };
+        Ok(match done?.pop() {
+            Some(OpDone::Created(path)) => path,
+            _ => path.to_owned(),
+        })
     }
 }
 

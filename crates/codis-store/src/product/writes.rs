@@ -6,13 +6,14 @@ use super::{Product, Result};
 use crate::error::ErrorKind;
 use crate::layout::sequence;
 use crate::node::{Acl, CreateMode, Op};
+use crate::settle::pause;
 use crate::wire;
 
 /// Slots created in one transaction: 5 nodes each, a few milliseconds in a local store, and far below the size that a
 /// ZooKeeper server takes as one request.
 const BATCH: usize = 32;
 /// Attempts of a batch while others publish actions in between.
-const ATTEMPTS: usize = 5;
+const ATTEMPTS: u32 = 5;
 
 impl Product {
     /// Creates slots and publishes for each the `slot_changed` that the original's `slot init` publishes, in its
@@ -84,8 +85,19 @@ impl Product {
     pub(super) async fn next_seq(&self, action: &str) -> Result<u64> {
         let dir = self.layout.responses();
         let path = format!("{dir}/");
-        let path =
-            self.create_below(&dir, &path, action, CreateMode::PersistentSequential, Acl::File).await?;
+        let mode = CreateMode::PersistentSequential;
+        let mut attempt = 0;
+        let path = loop {
+            // Not settled: another publisher's number may have the same content. One that was drawn unseen is
+            // collected with the old actions.
+            match self.store.create(&path, action.as_bytes(), mode, Acl::File).await {
+                Err(error) if attempt == ATTEMPTS => return Err(error),
+                Err(error) if error.kind == ErrorKind::NoNode => self.store.ensure_dir(&dir).await?,
+                Err(error) if error.kind == ErrorKind::Ambiguous => tokio::time::sleep(pause(attempt)).await,
+                drawn => break drawn?,
+            }
+            attempt += 1;
+        };
         sequence(&path).ok_or_else(|| {
             crate::error::StoreError::new("create", path, ErrorKind::Other)
                 .caused_by("the store gave a sequential node a name without ten digits")

@@ -9,14 +9,15 @@ use crate::error::{ErrorKind, StoreError};
 /// Whether a call that was cut off may have changed something.
 #[derive(Clone, Copy)]
 pub(super) enum Effect {
-    None,
+    /// It has not, or doing it twice is doing it once.
+    Repeatable,
     Write,
 }
 
 impl Effect {
     pub(super) fn unless_answered(self, otherwise: ErrorKind) -> ErrorKind {
         match self {
-            Self::None => otherwise,
+            Self::Repeatable => otherwise,
             Self::Write => ErrorKind::Ambiguous,
         }
     }

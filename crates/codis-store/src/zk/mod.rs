@@ -22,6 +22,7 @@ use self::knock::knock;
 use crate::address::StoreAddr;
 use crate::error::{ErrorKind, StoreError};
 use crate::node::{Acl, ConnectOptions, CreateMode, Node, NodeStat, Op, OpDone, SessionState};
+use crate::settle::pause;
 use crate::watch::{Fired, Watch};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -70,64 +71,68 @@ impl ZkStore {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Node> {
-        let full = self.full(path);
-        self.call("read", path, Effect::None, |client| async move {
-            let (data, stat) = client.get_data(&full).await?;
+        let full = &self.full(path);
+        self.call("read", path, Effect::Repeatable, |client| async move {
+            let (data, stat) = client.get_data(full).await?;
             Ok(node(data, &stat))
         })
         .await
     }
 
     pub(crate) async fn get_many(&self, paths: &[String]) -> Result<Vec<Option<Node>>> {
-        let full: Vec<String> = paths.iter().map(|path| self.full(path)).collect();
+        let full = &self.all_full(paths);
         let place = paths.first().map_or("/", String::as_str);
-        self.call("read", place, Effect::None, |client| async move {
+        self.call("read", place, Effect::Repeatable, |client| async move {
             if self.inner.bundles.load(Ordering::Relaxed) {
-                match calls::bundled(&client, &full).await {
+                match calls::bundled(&client, full).await {
                     Err(zk::Error::Unimplemented) => self.inner.bundles.store(false, Ordering::Relaxed),
                     read => return read,
                 }
             }
-            calls::pipelined(&client, &full).await
+            calls::pipelined(&client, full).await
         })
         .await
     }
 
     pub(crate) async fn children(&self, path: &str) -> Result<Vec<String>> {
-        let full = self.full(path);
-        self.call("list", path, Effect::None, |client| async move {
-            Ok(sorted(client.list_children(&full).await?))
+        let full = &self.full(path);
+        self.call("list", path, Effect::Repeatable, |client| async move {
+            Ok(sorted(client.list_children(full).await?))
         })
         .await
     }
 
     pub(crate) async fn children_many(&self, paths: &[String]) -> Result<Vec<Option<Vec<String>>>> {
-        let full: Vec<String> = paths.iter().map(|path| self.full(path)).collect();
+        let full = &self.all_full(paths);
         let place = paths.first().map_or("/", String::as_str);
-        self.call("list", place, Effect::None, |client| async move { calls::lists(&client, &full).await })
-            .await
+        self.call("list", place, Effect::Repeatable, async |client| calls::lists(&client, full).await).await
     }
 
     pub(crate) async fn stat_many(&self, paths: &[String]) -> Result<Vec<Option<NodeStat>>> {
-        let full: Vec<String> = paths.iter().map(|path| self.full(path)).collect();
+        let full = &self.all_full(paths);
         let place = paths.first().map_or("/", String::as_str);
-        self.call("look at", place, Effect::None, |client| async move { calls::stats(&client, &full).await })
+        self.call("look at", place, Effect::Repeatable, async |client| calls::stats(&client, full).await)
             .await
     }
 
+    /// Has the server catch up with the leader of its ensemble.
+    pub(crate) async fn sync(&self) -> Result<()> {
+        let root = &self.full("/");
+        self.call("read", "/", Effect::Repeatable, async |client| client.sync(root).await).await
+    }
+
     pub(crate) async fn create(&self, path: &str, data: &[u8], mode: CreateMode, acl: Acl) -> Result<String> {
-        let full = self.full(path);
-        let (data, name) = (data.to_vec(), path.to_owned());
+        let full = &self.full(path);
         self.call("create", path, Effect::Write, |client| async move {
-            let (_, sequence) = client.create(&full, &data, &zk_options(mode, acl)).await?;
-            Ok(if mode.is_sequential() { format!("{name}{sequence}") } else { name })
+            let (_, sequence) = client.create(full, data, &zk_options(mode, acl)).await?;
+            Ok(if mode.is_sequential() { format!("{path}{sequence}") } else { path.to_owned() })
         })
         .await
     }
 
     pub(crate) async fn ensure_dir(&self, path: &str) -> Result<()> {
-        let full = self.full(path);
-        self.call("create", path, Effect::Write, |client| async move {
+        let full = &self.full(path);
+        self.call("create", path, Effect::Repeatable, |client| async move {
             // Looking first costs nothing in the usual case; a refused create is still a write for the ensemble.
             let mut missing = Vec::new();
             let mut at = full.as_str();
@@ -148,27 +153,25 @@ impl ZkStore {
     }
 
     pub(crate) async fn set(&self, path: &str, data: &[u8], expected: i32) -> Result<i32> {
-        let full = self.full(path);
-        let data = data.to_vec();
+        let full = &self.full(path);
         self.call("write", path, Effect::Write, |client| async move {
-            Ok(client.set_data(&full, &data, Some(expected)).await?.version)
+            Ok(client.set_data(full, data, Some(expected)).await?.version)
         })
         .await
     }
 
     pub(crate) async fn delete(&self, path: &str, expected: Option<i32>) -> Result<()> {
-        let full = self.full(path);
-        self.call("delete", path, Effect::Write, |client| async move { client.delete(&full, expected).await })
-            .await
+        let full = &self.full(path);
+        self.call("delete", path, Effect::Write, async |client| client.delete(full, expected).await).await
     }
 
     pub(crate) async fn commit(&self, ops: Vec<Op>) -> Result<Vec<OpDone>> {
         let Some(first) = ops.first() else { return Ok(Vec::new()) };
         let place = first.path().to_owned();
-        let chroot = self.inner.chroot.clone();
+        let (chroot, ops) = (&self.inner.chroot, &ops);
         let result = self
             .call("commit", &place, Effect::Write, |client| async move {
-                match transaction(&client, &chroot, &ops).await {
+                match transaction(&client, chroot, ops).await {
                     Ok(done) => Ok(Ok(done)),
                     Err(zk::MultiWriteError::RequestFailed { source }) => Err(source),
                     Err(zk::MultiWriteError::OperationFailed { index, source }) => {
@@ -181,30 +184,30 @@ impl ZkStore {
         result.map_err(|(index, path, source)| StoreError {
             failed_op: Some(index),
             // The ensemble said no to this step: nothing of the transaction was done.
-            ..error("commit", &path, Effect::None, source)
+            ..error("commit", &path, Effect::Repeatable, source)
         })
     }
 
     pub(crate) async fn watch_children(&self, path: &str) -> Result<(Vec<String>, Watch)> {
-        let full = self.full(path);
-        self.call("watch children of", path, Effect::None, |client| async move {
-            let (children, watcher) = client.list_and_watch_children(&full).await?;
+        let full = &self.full(path);
+        self.call("watch children of", path, Effect::Repeatable, |client| async move {
+            let (children, watcher) = client.list_and_watch_children(full).await?;
             Ok((sorted(children), forward(watcher)))
         })
         .await
     }
 
     pub(crate) async fn watch_node(&self, path: &str) -> Result<(Option<Node>, Watch)> {
-        let full = self.full(path);
-        self.call("watch", path, Effect::None, |client| async move {
+        let full = &self.full(path);
+        self.call("watch", path, Effect::Repeatable, |client| async move {
             loop {
-                match client.get_and_watch_data(&full).await {
+                match client.get_and_watch_data(full).await {
                     Ok((data, stat, watcher)) => return Ok((Some(node(data, &stat)), forward(watcher))),
                     Err(zk::Error::NoNode) => {}
                     Err(error) => return Err(error),
                 }
                 // A missing node has no data to watch, only its coming into being.
-                if let (None, watcher) = client.check_and_watch_stat(&full).await? {
+                if let (None, watcher) = client.check_and_watch_stat(full).await? {
                     return Ok((None, forward(watcher)));
                 }
             }
@@ -260,22 +263,37 @@ impl ZkStore {
         }
     }
 
-    /// Runs one call with its deadline, on a client whose connection is up.
+    fn all_full(&self, paths: &[String]) -> Vec<String> {
+        paths.iter().map(|path| self.full(path)).collect()
+    }
+
+    /// Runs one call with its deadline, on a client whose connection is up. One that may be repeated is, should the
+    /// connection break meanwhile: a server that restarts, or a change of servers, is no error then.
     async fn call<T, F>(
         &self,
         op: &'static str,
         path: &str,
         effect: Effect,
-        run: impl FnOnce(zk::Client) -> F,
+        run: impl Fn(zk::Client) -> F,
     ) -> Result<T>
     where
         F: Future<Output = std::result::Result<T, zk::Error>>,
     {
         let deadline = Instant::now() + self.inner.options.op_timeout;
-        let client = self.inner.connected(op, path, deadline).await?;
-        match timeout_at(deadline, run(client)).await {
-            Ok(result) => result.map_err(|source| error(op, path, effect, source)),
-            Err(_) => Err(StoreError::new(op, path, effect.unless_answered(ErrorKind::Timeout))),
+        let mut attempt = 0;
+        loop {
+            let client = self.inner.connected(op, path, deadline).await?;
+            let lost = match timeout_at(deadline, run(client)).await {
+                Ok(Err(source)) => error(op, path, effect, source),
+                Ok(done) => return done.map_err(|source| error(op, path, effect, source)),
+                Err(_) => return Err(StoreError::new(op, path, effect.unless_answered(ErrorKind::Timeout))),
+            };
+            if lost.kind != ErrorKind::Unreachable || Instant::now() >= deadline {
+                return Err(lost);
+            }
+            // The news that the connection is down may come a moment later than the failed call.
+            let _ = timeout_at(deadline, tokio::time::sleep(pause(attempt))).await;
+            attempt = (attempt + 1).min(4);
         }
     }
 }
