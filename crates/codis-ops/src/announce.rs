@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use codis_core::{Action, ActionKind, ProxyId};
+use codis_core::{Action, ActionKind, ProxyId, ProxyKind, Slot, SlotSet, SlotStatus};
+use codis_store::Published;
 use tokio::time::Instant;
 
 use crate::{Context, Event, Events, Failure, FailureKind, context::now_ms};
@@ -15,10 +16,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 const REPORT: Duration = Duration::from_millis(250);
 
 /// How an announcement ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Announced {
-    /// Number of the action.
+    /// Number of the action; of the last one, where several were needed.
     pub(crate) seq: u64,
+    /// Its type.
+    pub(crate) kind: String,
     /// Proxies that should have acknowledged.
     pub(crate) receivers: Vec<ProxyId>,
     /// Those that have not and are still registered.
@@ -39,6 +42,16 @@ pub(crate) enum Confirm {
     DespiteFences,
 }
 
+/// How several slots that change together are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Telling {
+    /// In one action of ours, unless a Go proxy would receive it.
+    Together,
+    /// Each in one of Codis's own actions, the next one when the last one has been answered: a Go proxy looks at
+    /// the newest action only.
+    OneByOne,
+}
+
 /// Publishes an action and, if it needs confirmation, waits at most `patience` for every proxy that was online.
 ///
 /// The nodes that it speaks of must have been written before: a proxy reads them when it hears of
@@ -56,34 +69,121 @@ pub(crate) async fn announce(
     events: &Events,
 ) -> Result<Announced, Failure> {
     let what = format!("cannot publish {}", kind.type_name());
-    let fail = |error| Failure::store(&what, &error);
     if confirm == Confirm::Needed {
         fences_clean(cx, &what).await?;
     }
-    let action = Action { seq: None, kind: kind.clone(), ts: now_ms() / 1000, receivers: Vec::new() };
-    let published = cx.product.publish(&action).await.map_err(fail)?;
-    let (seq, receivers) = (published.seq, published.receivers);
-    let announced = Announced { seq, receivers, silent: Vec::new(), gone: Vec::new() };
-    if confirm == Confirm::Unneeded || announced.receivers.is_empty() {
+    let published = cx.product.publish(&action(kind)).await;
+    let published = published.map_err(|error| Failure::store(&what, &error))?;
+    match confirm {
+        Confirm::Unneeded => Ok(Announced::of(kind, published)),
+        Confirm::Needed | Confirm::DespiteFences => answers(cx, kind, published, &[], patience, events).await,
+    }
+}
+
+/// Tells of slots that have just been written, all in the same state.
+///
+/// Told one by one, a proxy that has once kept silent is not waited for again. Slots in `pre_migrate` end with the first
+/// that is not acknowledged: the caller takes all of them back.
+///
+/// # Errors
+/// As [`announce`]. Also, for slots in `pre_migrate` that were to be told together, when a Go proxy has come online: it
+/// would have to be told one by one, and whether the slots may move at all has to be looked at anew.
+pub(crate) async fn announce_slots(
+    cx: &Context,
+    slots: &[Slot],
+    telling: Telling,
+    confirm: Confirm,
+    patience: Duration,
+    events: &Events,
+) -> Result<Announced, Failure> {
+    let Some(status) = slots.first().map(|slot| slot.status) else { return Ok(Announced::default()) };
+    if telling == Telling::Together {
+        let set: SlotSet = slots.iter().map(|slot| slot.id).collect();
+        let kind = ActionKind::Wave { slots: set.clone(), status };
+        let what = format!("cannot publish {}", kind.type_name());
+        if confirm == Confirm::Needed {
+            fences_clean(cx, &what).await?;
+        }
+        let published =
+            cx.product.publish_unless(&action(&kind), |proxy| proxy.kind() == ProxyKind::Go).await;
+        match published.map_err(|error| Failure::store(&what, &error))? {
+            Ok(published) if confirm == Confirm::Unneeded => return Ok(Announced::of(&kind, published)),
+            Ok(published) => return answers(cx, &kind, published, &[], patience, events).await,
+            Err(proxy) if status == SlotStatus::PreMigrate => {
+                let why = "a Go proxy has come online, which cannot be told of several slots at once";
+                let what = format!("slots {set} do not go to {status}");
+                return Err(Failure::new(FailureKind::Unsafe, what, format!("proxy/{}", proxy.id), why)
+                    .next("codisctl migrate run")
+                    .stale());
+            }
+            Err(proxy) => events.note(format!("Go proxy {} is online: slots are told one by one", proxy.id)),
+        }
+    }
+    let mut all = Announced::default();
+    for slot in slots {
+        let kind = kind_of(slot);
+        let what = format!("cannot publish {} for slot {}", kind.type_name(), slot.id);
+        if confirm == Confirm::Needed {
+            fences_clean(cx, &what).await?;
+        }
+        let published = cx.product.publish(&action(&kind)).await;
+        let published = published.map_err(|error| Failure::store(&what, &error))?;
+        let unheard = [all.silent.clone(), all.gone.clone()].concat();
+        all.add(answers(cx, &kind, published, &unheard, patience, events).await?);
+        if status == SlotStatus::PreMigrate && !all.is_complete() {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+/// The original's action for a slot in its state.
+fn kind_of(slot: &Slot) -> ActionKind {
+    match slot.status {
+        SlotStatus::PreMigrate => ActionKind::SlotPreMigrate(slot.clone()),
+        SlotStatus::Migrate => ActionKind::SlotMigrate(slot.clone()),
+        SlotStatus::Online | SlotStatus::Offline => ActionKind::SlotChanged(slot.clone()),
+    }
+}
+
+fn action(kind: &ActionKind) -> Action {
+    Action { seq: None, kind: kind.clone(), ts: now_ms() / 1000, receivers: Vec::new() }
+}
+
+/// Waits for the receivers, those in `unheard` excepted: they count as silent.
+async fn answers(
+    cx: &Context,
+    kind: &ActionKind,
+    published: Published,
+    unheard: &[ProxyId],
+    patience: Duration,
+    events: &Events,
+) -> Result<Announced, Failure> {
+    let mut announced = Announced::of(kind, published);
+    let (unheard, awaited): (Vec<_>, Vec<_>) =
+        announced.receivers.iter().cloned().partition(|id| unheard.contains(id));
+    announced.silent = unheard;
+    if awaited.is_empty() {
         return Ok(announced);
     }
     let begun = Instant::now();
     loop {
         let left = patience.saturating_sub(begun.elapsed());
-        let acks = cx
-            .product
-            .await_acks(announced.seq, &announced.receivers, left.min(REPORT))
-            .await
-            .map_err(fail)?;
+        let acks = cx.product.await_acks(announced.seq, &awaited, left.min(REPORT)).await;
+        let acks = acks.map_err(|error| {
+            Failure::store(format!("cannot see who has acknowledged {}", kind.type_name()), &error)
+        })?;
         if acks.waiting.is_empty() || left.is_zero() {
-            return Ok(Announced { silent: acks.waiting, gone: acks.gone, ..announced });
+            announced.silent.extend(acks.waiting);
+            announced.gone = acks.gone;
+            return Ok(announced);
         }
         let on = acks.waiting.iter().chain(&acks.gone).map(ToString::to_string).collect();
         events.emit(Event::Waiting { on, ms: begun.elapsed().as_millis() as u64 });
     }
 }
 
-/// The same, for changes that are only done when every proxy follows.
+/// The same as [`announce`], for changes that are only done when every proxy follows.
 pub(crate) async fn announce_to_all(
     cx: &Context,
     kind: &ActionKind,
@@ -94,17 +194,47 @@ pub(crate) async fn announce_to_all(
     let announced = announce(cx, kind, confirm, PATIENCE, events).await?;
     match announced.silent.iter().chain(&announced.gone).next() {
         None => Ok(announced),
-        Some(first) => Err(silence(&announced, kind, PATIENCE).next(format!(
+        Some(first) => Err(silence(&announced, PATIENCE).next(format!(
             "codisctl proxy list    then stop {first} or wait for it, and run the same command again"
         ))),
     }
 }
 
+impl Announced {
+    fn of(kind: &ActionKind, published: Published) -> Self {
+        let Published { seq, receivers } = published;
+        Self { seq, kind: kind.type_name().to_owned(), receivers, silent: Vec::new(), gone: Vec::new() }
+    }
+
+    /// Every receiver has acknowledged; one that has vanished meanwhile has not.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.silent.is_empty() && self.gone.is_empty()
+    }
+
+    /// Takes the next of several announcements in. The number stays that of the first one that somebody missed.
+    fn add(&mut self, next: Self) {
+        if self.is_complete() {
+            (self.seq, self.kind) = (next.seq, next.kind);
+        }
+        let lists = [
+            (&mut self.receivers, next.receivers),
+            (&mut self.silent, next.silent),
+            (&mut self.gone, next.gone),
+        ];
+        for (list, more) in lists {
+            let new: Vec<ProxyId> = more.into_iter().filter(|id| !list.contains(id)).collect();
+            list.extend(new);
+        }
+        // A silent one has gone in the meantime.
+        self.silent.retain(|id| !self.gone.contains(id));
+    }
+}
+
 /// Who has not acknowledged within `patience`, and who has.
-pub(crate) fn silence(announced: &Announced, kind: &ActionKind, patience: Duration) -> Failure {
+pub(crate) fn silence(announced: &Announced, patience: Duration) -> Failure {
     let names = |ids: &[ProxyId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     let missing: Vec<ProxyId> = announced.silent.iter().chain(&announced.gone).cloned().collect();
-    let what = format!("proxy {} did not acknowledge {}", names(&missing), kind.type_name());
+    let what = format!("proxy {} did not acknowledge {}", names(&missing), announced.kind);
     let answered: Vec<ProxyId> =
         announced.receivers.iter().filter(|id| !missing.contains(id)).cloned().collect();
     let answered = if answered.is_empty() { "nobody".to_owned() } else { names(&answered) };

@@ -51,6 +51,9 @@ pub struct Failure {
     pub why: String,
     /// The command to go on with; may be empty.
     pub next: String,
+    /// True if what was decided on may not be true any more: the store was away, or somebody changed what had been
+    /// read. Looking again may be all it takes.
+    pub stale: bool,
 }
 
 impl Failure {
@@ -62,13 +65,20 @@ impl Failure {
         why: impl fmt::Display,
     ) -> Self {
         let [what, place, why] = [what.to_string(), place.to_string(), why.to_string()];
-        Self { kind, what, place, why, next: String::new() }
+        Self { kind, what, place, why, next: String::new(), stale: false }
     }
 
     /// The same with the command to go on with.
     #[must_use]
     pub fn next(mut self, next: impl fmt::Display) -> Self {
         self.next = next.to_string();
+        self
+    }
+
+    /// The same, of something that looking again may settle.
+    #[must_use]
+    pub(crate) fn stale(mut self) -> Self {
+        self.stale = true;
         self
     }
 
@@ -89,6 +99,7 @@ impl Failure {
         };
         Self::new(kind, what, &error.path, causes(error, &format!("{} {}: ", error.op, error.path)))
             .next(next)
+            .stale()
     }
 
     /// A server did not do what it should while doing `what`.

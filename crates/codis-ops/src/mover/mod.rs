@@ -1,4 +1,4 @@
-//! Moving slots from group to group on stock servers, one wave after another.
+//! Moving slots from group to group, one wave after another.
 //!
 //! A wave is a set of queued slots with the same source S and destination D. It goes through
 //!
@@ -18,6 +18,9 @@
 //!
 //! Once a slot is in `migrate`, no failure takes it back to `online`: there the proxies fetch from S
 //! what a request needs, so every key stays reachable, and online at either group would hide those of the other.
+//! Beside a Go proxy, and in the original's own queue, a wave is one slot, told in the original's actions one after
+//! another; keys of a codis-server 2.8 move by its own command, those of other servers by the hand-over, which no Go
+//! proxy can take part in.
 //! Only one mover runs at a time: it holds a lease in the store, and a successor first kills the
 //! connections of its predecessors on S and D.
 
@@ -27,6 +30,7 @@ mod progress;
 mod queue;
 mod run;
 mod switch;
+mod task;
 mod wave;
 
 use std::time::Duration;
@@ -53,8 +57,12 @@ pub struct RunOptions {
     pub max_stall: Duration,
     /// Keys per second at most.
     pub rate: Option<u32>,
-    /// Slots that may be in `migrate` together.
+    /// Slots that may be in `migrate` together; one beside a Go proxy, and in the original's way.
     pub wave_slots: usize,
+    /// Work on the original's queue instead of ours, in its way.
+    pub as_codis2: bool,
+    /// Pause between two keys of a native server; what the task says, if `None`.
+    pub delay: Option<Duration>,
     /// Batches in flight.
     pub workers: usize,
     /// How to look for leftovers.
@@ -77,6 +85,8 @@ impl Default for RunOptions {
             max_stall: Duration::from_millis(5),
             rate: None,
             wave_slots: 512,
+            as_codis2: false,
+            delay: None,
             workers: 4,
             verify: Verify::default(),
             ack_patience: Duration::from_secs(5),

@@ -1,9 +1,9 @@
 //! What must be true before the first write, looked up on the servers themselves.
 
-use codis_core::{Cluster, Group, GroupId, ProxyKind, Server, Versioned};
+use codis_core::{Addr, Cluster, Group, GroupId, ProxyKind, Server, SlotSet, Versioned};
 use codis_redis::{
-    Endpoint, LiveRole, Redis, RedisError, Route, ServerInfo, count_by_slot, kill_by_name, probe_move,
-    scan_slots,
+    Endpoint, LiveRole, Redis, RedisError, Route, ServerInfo, ServerKind, count_by_slot, kill_by_name,
+    native_counts, probe_move, scan_slots,
 };
 
 use super::{queue::Wave, run::Run};
@@ -12,9 +12,27 @@ use crate::{Failure, FailureKind, announce::fences_clean};
 /// The hand-over needs UNLINK, WAIT and DUMP formats of this major version.
 const OLDEST: u32 = 5;
 
+/// What moves keys by its own commands, and what that puts at risk.
+const NATIVE_RISK: &str = "moves keys by its own SLOTSMGRTTAGSLOT: a failover of either group meanwhile can lose or \
+    revive keys";
+
+/// Both ends of a wave, and how keys get from one to the other.
+pub(crate) struct Ends {
+    pub(crate) route: Route,
+    /// By the source's own command, not by the hand-over.
+    pub(crate) native: bool,
+}
+
+impl Ends {
+    /// The servers that are masters.
+    pub(crate) fn addrs(&self) -> (&Addr, &Addr) {
+        (&self.route.from.addr, &self.route.to.addr)
+    }
+}
+
 /// A wave that may begin.
 pub(crate) struct Ready {
-    pub(crate) route: Route,
+    pub(crate) ends: Ends,
     /// Keys of each slot on the source.
     pub(crate) by_slot: Vec<u64>,
 }
@@ -23,20 +41,45 @@ pub(crate) struct Ready {
 /// dead movers and moves one short-lived key of its own.
 pub(crate) async fn check(run: &Run<'_>, cluster: &Cluster, wave: &Wave) -> Result<Ready, Failure> {
     let what = format!("cannot move slots {} from group {} to {}", wave.slots(), wave.from, wave.to);
-    proxies_are_ours(cluster, &what)?;
     nobody_else_moves(cluster, &what)?;
     if !wave.fresh.is_empty() {
         fences_clean(run.cx, &what).await?;
     }
-    let route = connect(run, cluster, wave, &what).await?;
+    let ends = connect(run, cluster, wave, &what).await?;
+    way_is_open(run, cluster, wave, &ends, &what)?;
+    let (route, native) = (&ends.route, ends.native);
     let redis = |error: RedisError| {
         Failure::redis(&what, &error).next("codisctl migrate run    once it is well again")
     };
-    let by_slot = count_by_slot(&route.from.addr, &route.connect).await.map_err(redis)?;
+    let by_slot = match native {
+        false => count_by_slot(&route.from.addr, &route.connect).await,
+        true => native_counts(&route.from.addr, &route.connect).await,
+    };
+    let by_slot = by_slot.map_err(redis)?;
     if wave.fresh.is_empty() {
-        return Ok(Ready { route, by_slot });
+        return Ok(Ready { ends, by_slot });
     }
-    let strays = scan_slots(&route.to.addr, &route.connect, &wave.fresh_slots()).await.map_err(redis)?;
+    let fresh = wave.fresh_slots();
+    if native {
+        let there = native_counts(&route.to.addr, &route.connect).await.map_err(redis)?;
+        let (count, of) =
+            fresh.iter().fold((0, Vec::new()), |(count, mut of), slot| match there[slot.index()] {
+                0 => (count, of),
+                keys => {
+                    of.push(slot);
+                    (count + keys, of)
+                }
+            });
+        if count > 0 {
+            let of: SlotSet = of.into_iter().collect();
+            let why = format!("it holds {count} keys of slots {of} already; some would be overwritten");
+            return Err(Failure::new(FailureKind::Unsafe, what, &route.to.addr, why)
+                .next(format!("look at them on {}: SLOTSINFO, SCAN", route.to.addr)));
+        }
+        run.events.note(format!("{} {NATIVE_RISK}", route.from.addr));
+        return Ok(Ready { ends, by_slot });
+    }
+    let strays = scan_slots(&route.to.addr, &route.connect, &fresh).await.map_err(redis)?;
     if strays.count > 0 {
         let some: Vec<String> =
             strays.some.iter().map(|key| format!("{:?}", String::from_utf8_lossy(key))).collect();
@@ -49,19 +92,18 @@ pub(crate) async fn check(run: &Run<'_>, cluster: &Cluster, wave: &Wave) -> Resu
             format!("look at them on {} and delete or rename what does not belong there", route.to.addr);
         return Err(Failure::new(FailureKind::Unsafe, what, &route.to.addr, why).next(next));
     }
-    let fresh = wave.fresh_slots();
-    probe_move(&route, &fresh, run.lease()).await.map_err(redis)?;
-    Ok(Ready { route, by_slot })
+    probe_move(route, &fresh, run.lease()).await.map_err(redis)?;
+    Ok(Ready { ends, by_slot })
 }
 
-/// Both masters, really masters and not older than the hand-over needs, with no mover's connection left
-/// on them, and all their slaves confirming.
+/// Both masters, really masters and able to pass keys on, with no mover's connection left on them, and, unless
+/// the source is a native server, all their slaves confirming.
 pub(crate) async fn connect(
     run: &Run<'_>,
     cluster: &Cluster,
     wave: &Wave,
     what: &str,
-) -> Result<Route, Failure> {
+) -> Result<Ends, Failure> {
     let from = master(cluster, wave.from, what)?;
     let to = master(cluster, wave.to, what)?;
     if from.addr == to.addr {
@@ -78,12 +120,25 @@ pub(crate) async fn connect(
     let owned = cluster.slots_using(wave.from).count().max(1) as u64;
     let need = source.used_memory / owned * wave.fresh.len() as u64;
     enough_memory(&destination, need, from, to, what)?;
-    Ok(Route {
+    let native = source.is_native();
+    if native && destination.kind != Some(ServerKind::Native) {
+        let why = format!("{} moves keys with SLOTSRESTORE, which it does not have", from.addr);
+        return Err(Failure::new(FailureKind::Unsafe, what, &to.addr, why)
+            .next("make a codis-server the destination"));
+    }
+    if !native && destination.is_native() {
+        let why =
+            format!("it is version {}, and does not know the format of {}", destination.version, from.addr);
+        return Err(Failure::new(FailureKind::Unsafe, what, &to.addr, why)
+            .next(format!("make a server from version {OLDEST} on the destination")));
+    }
+    let route = Route {
         from: Endpoint { addr: from.addr.clone(), slaves: s_slaves },
         to: Endpoint { addr: to.addr.clone(), slaves: d_slaves },
         connect: run.redis(),
         wait_timeout: run.options.wait_timeout,
-    })
+    };
+    Ok(Ends { route, native })
 }
 
 fn master<'a>(cluster: &'a Cluster, group: GroupId, what: &str) -> Result<&'a Versioned<Server>, Failure> {
@@ -94,7 +149,8 @@ fn master<'a>(cluster: &'a Cluster, group: GroupId, what: &str) -> Result<&'a Ve
     })
 }
 
-/// What a server is, and how many slaves must confirm each write: those that do now.
+/// What a server is, and how many slaves must confirm each write: those that do now; none of a native one, which
+/// has no WAIT.
 async fn look(
     run: &Run<'_>,
     server: &Versioned<Server>,
@@ -102,10 +158,10 @@ async fn look(
     what: &str,
 ) -> Result<(ServerInfo, u32), Failure> {
     let addr = &server.addr;
-    let next = format!("codisctl server info {addr}    then: codisctl migrate run");
+    let next = format!("codisctl server info {addr}    then: {}", run.again());
     let redis = |error: RedisError| Failure::redis(what, &error).next(&next);
     let mut connection = Redis::connect(addr, &run.redis()).await.map_err(redis)?;
-    let info = connection.info().await.map_err(redis)?;
+    let info = connection.probe().await.map_err(redis)?;
     let refuse = |why: String| Err(Failure::new(FailureKind::Unsafe, what, addr, why).next(&next));
     if info.role != LiveRole::Master {
         return refuse("the store calls it a master, but it is a slave".into());
@@ -113,7 +169,14 @@ async fn look(
     if info.loading {
         return refuse("it is still loading its data".into());
     }
-    if info.major() < OLDEST {
+    if info.other_dbs > 0 {
+        run.events.note(format!("{addr} has keys in databases other than 0; they do not move"));
+    }
+    if info.is_native() {
+        return Ok((info, 0));
+    }
+    // A codis-server of Codis 3 has all that the hand-over needs.
+    if info.major() < OLDEST && info.kind != Some(ServerKind::Native) {
         return refuse(format!(
             "it is version {}, and keys can be handed over from {OLDEST} on",
             info.version
@@ -128,9 +191,6 @@ async fn look(
     if (slaves as usize) < listed {
         let text = "slaves are linked; what moves is not confirmed by the others";
         run.events.note(format!("group {}: {slaves} of {listed} {text}", server.group));
-    }
-    if info.other_dbs > 0 {
-        run.events.note(format!("{addr} has keys in databases other than 0; they do not move"));
     }
     Ok((info, slaves))
 }
@@ -160,11 +220,30 @@ fn enough_memory(
         .next(format!("CONFIG SET maxmemory on {}, or move fewer slots", to.addr)))
 }
 
-fn proxies_are_ours(cluster: &Cluster, what: &str) -> Result<(), Failure> {
+/// From a stock server only our proxies can fetch keys, and the original's way is for native ones. Slots that are in
+/// `migrate` go on all the same: the sooner they arrive, the sooner everybody reaches their keys.
+fn way_is_open(
+    run: &Run<'_>,
+    cluster: &Cluster,
+    wave: &Wave,
+    ends: &Ends,
+    what: &str,
+) -> Result<(), Failure> {
+    if ends.native || wave.fresh.is_empty() {
+        return Ok(());
+    }
+    if run.options.as_codis2 {
+        let why = "it does not have the SLOTS* commands of codis-server 2.8";
+        return Err(Failure::new(FailureKind::Unsafe, what, &ends.route.from.addr, why)
+            .next("codisctl task delete --as codis2 TASK    then: codisctl migrate start"));
+    }
     match cluster.online_proxies().find(|proxy| proxy.kind() == ProxyKind::Go) {
         None => Ok(()),
         Some(proxy) => {
-            let why = "a Go proxy is online; it cannot fetch keys from a stock server";
+            let why = format!(
+                "a Go proxy is online; it cannot fetch keys from a stock server, {}",
+                ends.route.from.addr
+            );
             Err(Failure::new(FailureKind::Unsafe, what, format!("proxy/{}", proxy.id), why)
                 .next(format!("codisctl proxy offline {}    then: codisctl migrate run", proxy.id)))
         }
@@ -184,7 +263,7 @@ fn nobody_else_moves(cluster: &Cluster, what: &str) -> Result<(), Failure> {
 }
 
 /// Ends what an earlier mover left on a server.
-pub(crate) async fn bury(run: &Run<'_>, addr: &codis_core::Addr, what: &str) -> Result<(), Failure> {
+pub(crate) async fn bury(run: &Run<'_>, addr: &Addr, what: &str) -> Result<(), Failure> {
     let killed = kill_by_name(addr, &run.redis(), super::lease::NAME).await;
     let killed = killed.map_err(|error| {
         Failure::redis(what, &error)

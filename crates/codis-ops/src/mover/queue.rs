@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use codis_core::{Cluster, GroupId, Move, Slot, SlotSet, SlotStatus, Versioned};
+use codis_core::{Cluster, GroupId, Slot, SlotSet, SlotStatus, Versioned};
+
+use super::task::Task;
+use crate::announce::Telling;
 
 /// A queued slot and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Item {
-    pub(crate) task: Versioned<Move>,
+    pub(crate) task: Task,
     pub(crate) slot: Versioned<Slot>,
 }
 
@@ -22,12 +25,14 @@ pub(crate) struct Wave {
     pub(crate) fresh: Vec<Item>,
     /// In `migrate` since an earlier run.
     pub(crate) moving: Vec<Item>,
+    /// How the proxies are told.
+    pub(crate) telling: Telling,
 }
 
 impl Item {
     /// The number of its task.
     pub(crate) fn number(&self) -> u64 {
-        self.task.task
+        self.task.number()
     }
 }
 
@@ -66,11 +71,12 @@ pub(crate) enum Next {
     Nothing,
 }
 
-/// Looks at the queue in its order; tasks in `failed` are left for the next run.
-pub(crate) fn next(cluster: &Cluster, failed: &BTreeSet<u64>, wave_slots: usize) -> Next {
-    let item =
-        |task: &Versioned<Move>| Some(Item { task: task.clone(), slot: cluster.slot(task.slot)?.clone() });
-    let mut items: Vec<Item> = cluster.moves.iter().filter_map(item).collect();
+/// Looks at a queue in its order; tasks in `failed` are left for the next run.
+pub(crate) fn next(cluster: &Cluster, codis2: bool, failed: &BTreeSet<u64>, wave_slots: usize) -> Next {
+    let telling = telling(cluster, codis2);
+    let wave_slots = if telling == Telling::OneByOne { 1 } else { wave_slots };
+    let item = |task: Task| Some(Item { slot: cluster.slot(task.slot())?.clone(), task });
+    let mut items: Vec<Item> = Task::queue(cluster, codis2).into_iter().filter_map(item).collect();
     // Their requests wait, whatever becomes of their tasks.
     let blocked: Vec<Versioned<Slot>> =
         items.iter().map(|item| &item.slot).filter(|slot| is_blocked(slot)).cloned().collect();
@@ -90,11 +96,17 @@ pub(crate) fn next(cluster: &Cluster, failed: &BTreeSet<u64>, wave_slots: usize)
         return Next::Nothing;
     };
     let (from, to) = ends(first);
-    let mut wave = Wave { from, to, number: first.task.wave, fresh: Vec::new(), moving: Vec::new() };
+    let mut wave =
+        Wave { from, to, number: first.task.wave(), fresh: Vec::new(), moving: Vec::new(), telling };
     for item in items.iter().filter(|item| ends(item) == (from, to)).take(wave_slots.max(1)) {
         if is_moving(item) { wave.moving.push(item.clone()) } else { wave.fresh.push(item.clone()) }
     }
     Next::Move(wave)
+}
+
+/// How the proxies that are online now have to be told.
+pub(crate) fn telling(cluster: &Cluster, codis2: bool) -> Telling {
+    if codis2 || !cluster.all_ours() { Telling::OneByOne } else { Telling::Together }
 }
 
 /// In `pre_migrate` of a move whose keys are all still at the owner.
@@ -103,7 +115,7 @@ fn is_blocked(slot: &Slot) -> bool {
 }
 
 fn is_there(item: &Item) -> bool {
-    item.slot.status == SlotStatus::Online && item.slot.group == Some(item.task.to)
+    item.slot.status == SlotStatus::Online && item.slot.group == Some(item.task.to())
 }
 
 fn is_moving(item: &Item) -> bool {
@@ -114,19 +126,18 @@ fn is_moving(item: &Item) -> bool {
 fn ends(item: &Item) -> (GroupId, GroupId) {
     match item.slot.moving() {
         Some(ends) => ends,
-        None => (item.slot.group.unwrap_or(item.task.from), item.task.to),
+        // One without an owner is hopeless and has not come here.
+        None => (item.slot.group.unwrap_or(item.task.to()), item.task.to()),
     }
 }
 
 fn hopeless(item: &Item) -> Option<String> {
-    let (slot, task) = (&item.slot, &item.task);
+    let (slot, wanted) = (&item.slot, item.task.to());
     match slot.status {
         SlotStatus::Online if slot.group.is_some() => None,
         SlotStatus::Migrate => match slot.moving() {
-            Some((_, to)) if to == task.to && slot.group == Some(to) => None,
-            Some((from, to)) => {
-                Some(format!("the slot migrates from group {from} to {to}, not to {}", task.to))
-            }
+            Some((_, to)) if to == wanted && slot.group == Some(to) => None,
+            Some((from, to)) => Some(format!("the slot migrates from group {from} to {to}, not to {wanted}")),
             None => Some("the slot is in migrate but does not say from where".to_owned()),
         },
         _ => Some(format!("the slot is {}", slot.status)),
@@ -135,7 +146,7 @@ fn hopeless(item: &Item) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use codis_core::{Extra, MoveState, ProductName, SlotId};
+    use codis_core::{Extra, GoTask, Move, MoveState, ProductName, SlotId};
 
     use super::*;
 
@@ -170,7 +181,7 @@ mod tests {
     }
 
     fn look(cluster: &Cluster) -> Next {
-        next(cluster, &BTreeSet::new(), 512)
+        next(cluster, false, &BTreeSet::new(), 512)
     }
 
     #[test]
@@ -200,7 +211,7 @@ mod tests {
         let cluster = cluster((0..600).map(slot));
         let Next::Move(wave) = look(&cluster) else { panic!("no wave") };
         assert_eq!(wave.fresh.len(), 512);
-        let Next::Move(wave) = next(&cluster, &BTreeSet::new(), 0) else { panic!("no wave") };
+        let Next::Move(wave) = next(&cluster, false, &BTreeSet::new(), 0) else { panic!("no wave") };
         assert_eq!(wave.fresh.len(), 1);
     }
 
@@ -211,7 +222,7 @@ mod tests {
         assert_eq!(slots.len(), 1);
         assert_eq!((slots[0].id.get(), slots[0].version), (2, 3));
         // Also when its task has failed.
-        assert!(matches!(next(&cluster, &BTreeSet::from([1]), 512), Next::Unblock(_)));
+        assert!(matches!(next(&cluster, false, &BTreeSet::from([1]), 512), Next::Unblock(_)));
     }
 
     #[test]
@@ -228,7 +239,7 @@ mod tests {
             panic!("not finished")
         };
         assert_eq!(items.len(), 1);
-        assert_eq!(items[0].task.task, 1);
+        assert_eq!(items[0].number(), 1);
     }
 
     #[test]
@@ -248,10 +259,31 @@ mod tests {
     }
 
     #[test]
+    fn the_two_queues_are_never_mixed() {
+        let mut cluster = cluster([slot(1)]);
+        let task = GoTask {
+            name: "0000000004".into(),
+            slot: SlotId::new(9).unwrap(),
+            to: D,
+            delay_ms: 15,
+            created: 3,
+            status: "pending".into(),
+            extra: Extra::default(),
+        };
+        cluster.slots[9] = Some(Versioned::new(slot(9), 0));
+        cluster.go_tasks = vec![Versioned::new(task, 0)];
+        let Next::Move(wave) = look(&cluster) else { panic!("no wave") };
+        assert_eq!(wave.slots().to_string(), "1");
+        let Next::Move(wave) = next(&cluster, true, &BTreeSet::new(), 1) else { panic!("no wave") };
+        assert_eq!((wave.slots().to_string().as_str(), wave.number), ("9", 3000));
+        assert_eq!(wave.fresh[0].task.argument(), "--as codis2 4");
+    }
+
+    #[test]
     fn tasks_that_failed_in_this_run_are_left_alone() {
         let cluster = cluster([slot(1), slot(2)]);
-        let Next::Move(wave) = next(&cluster, &BTreeSet::from([0]), 512) else { panic!("no wave") };
+        let Next::Move(wave) = next(&cluster, false, &BTreeSet::from([0]), 512) else { panic!("no wave") };
         assert_eq!(wave.slots().to_string(), "2");
-        assert_eq!(next(&cluster, &BTreeSet::from([0, 1]), 512), Next::Nothing);
+        assert_eq!(next(&cluster, false, &BTreeSet::from([0, 1]), 512), Next::Nothing);
     }
 }

@@ -6,18 +6,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use codis_core::{Addr, Cluster, Move, MoveState, SlotSet, Versioned};
-use codis_redis::{ConnectOptions, Lease, Route};
+use codis_core::{Addr, Cluster, SlotSet};
+use codis_redis::{ConnectOptions, Lease};
 use rand::Rng as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     RunOptions, RunReport,
     lease::{Guard, Held},
-    preflight,
+    preflight::{self, Ends},
     progress::Totals,
-    queue::{Item, Next, Wave, next},
-    switch, wave,
+    queue::{Item, Next, Wave, next, telling},
+    switch,
+    task::{self, Task},
+    wave,
 };
 use crate::{Context, Events, Failure, FailureKind, audit};
 
@@ -51,7 +53,7 @@ pub(crate) struct Run<'a> {
 pub async fn run(cx: &Context, options: &RunOptions, events: &Events) -> Result<RunReport, Failure> {
     let begun = Instant::now();
     let cluster = cx.load().await?;
-    if cluster.moves.is_empty() {
+    if Task::queue(&cluster, options.as_codis2).is_empty() {
         return Ok(RunReport::default());
     }
     let held = Held::take(cx, events).await?;
@@ -104,7 +106,7 @@ impl Run<'_> {
                 Ok(true) => outages = 0,
                 Ok(false) => return first.map_or(Ok(()), Err),
                 // The store's state says how far it is, so whatever was interrupted is simply looked at again.
-                Err(failure) if is_outage(&failure) && outages < STORE_ATTEMPTS => {
+                Err(failure) if failure.stale && outages < STORE_ATTEMPTS => {
                     outages += 1;
                     self.events.note(format!("{failure}; trying again"));
                     self.pause(outages).await;
@@ -120,18 +122,18 @@ impl Run<'_> {
     /// Does what is next in the queue. False if there is nothing.
     async fn once(&self, failed: &mut BTreeSet<u64>) -> Result<bool, Failure> {
         let cluster = self.cx.load().await?;
-        match next(&cluster, failed, self.options.wave_slots) {
+        let telling = telling(&cluster, self.options.as_codis2);
+        match next(&cluster, self.options.as_codis2, failed, self.options.wave_slots) {
             Next::Nothing => return Ok(false),
             Next::Unblock(slots) => {
                 let set: SlotSet = slots.iter().map(|slot| slot.id).collect();
                 self.events.note(format!("slots {set} were left in pre_migrate; they go back online first"));
-                switch::free(self, slots).await?;
+                switch::unblock_left(self, slots, telling).await?;
             }
             Next::Finish(items) => {
-                let slots: SlotSet = items.iter().map(|item| item.slot.id).collect();
                 let numbers: Vec<u64> = items.iter().map(Item::number).collect();
                 let finished = async {
-                    switch::repeat(self, &slots).await?;
+                    switch::repeat(self, &items, telling).await?;
                     self.finish(items.clone()).await
                 };
                 if let Err(failure) = finished.await {
@@ -142,7 +144,7 @@ impl Run<'_> {
                 let what = format!("cannot carry out task {}", item.number());
                 let place = format!("slots/slot_{}", item.slot.id);
                 let failure = Failure::new(FailureKind::Unsafe, what, place, why)
-                    .next(format!("codisctl task delete {}", item.number()));
+                    .next(format!("codisctl task delete {}", item.task.argument()));
                 let number = item.number();
                 return self.give_up(vec![item], vec![number], failed, failure).await;
             }
@@ -150,7 +152,8 @@ impl Run<'_> {
                 let numbers: Vec<u64> = wave.items().map(Item::number).collect();
                 let plan = {
                     let (count, from, to) = (numbers.len(), wave.from, wave.to);
-                    format!("move {count} slots from group {from} to {to}, tasks {numbers:?}")
+                    let queue = if self.options.as_codis2 { "migrate_tasks" } else { "tasks" };
+                    format!("move {count} slots from group {from} to {to}, {queue} {numbers:?}")
                 };
                 let record = audit::begin(self.cx, plan, self.options.consent).await?;
                 let outcome = Box::pin(wave::carry_out(self, &cluster, &mut wave)).await;
@@ -176,17 +179,15 @@ impl Run<'_> {
     ) -> Result<bool, Failure> {
         // Hand-overs that failed may have left connections behind.
         self.lock_clean().clear();
-        if is_outage(&failure) {
+        if failure.stale {
             return Err(failure);
         }
         let stopped = failure.kind == FailureKind::Interrupted;
-        for item in &mut items {
-            if !stopped {
-                item.task.value.state = MoveState::Error;
-            }
-            item.task.value.note = failure.to_string();
-        }
-        if let Err(second) = self.write_tasks(items.iter_mut().collect()).await {
+        let noted = items.iter_mut().filter_map(|item| {
+            let noted = item.task.give_up(stopped, failure.to_string());
+            noted.then_some(item)
+        });
+        if let Err(second) = self.write_tasks(noted.collect()).await {
             tracing::warn!(failure = %second, "the reason could not be noted in the tasks");
         }
         failed.extend(numbers);
@@ -196,25 +197,33 @@ impl Run<'_> {
     /// Slots are online at their destination: their tasks go.
     pub(crate) async fn finish(&self, items: Vec<Item>) -> Result<(), Failure> {
         self.totals().slots(items.len());
-        let tasks: Vec<Versioned<Move>> = items.into_iter().map(|item| item.task).collect();
-        let deleted = self.cx.product.delete_moves(&tasks).await;
-        deleted.map_err(|error| Failure::store("cannot delete finished tasks", &error))
+        let fail = |error| Failure::store("cannot delete finished tasks", &error);
+        let (ours, theirs) = task::split(items.iter().map(|item| &item.task));
+        if !ours.is_empty() {
+            self.cx.product.delete_moves(&ours).await.map_err(fail)?;
+        }
+        if !theirs.is_empty() {
+            self.cx.product.delete_go_tasks(&theirs).await.map_err(fail)?;
+        }
+        Ok(())
     }
 
     /// Writes tasks, all or none, and takes over their new versions.
     pub(crate) async fn write_tasks(&self, items: Vec<&mut Item>) -> Result<(), Failure> {
-        if items.is_empty() {
-            return Ok(());
+        let fail = |error| Failure::store("cannot note progress in the tasks", &error);
+        let (ours, theirs) = task::split(items.iter().map(|item| &item.task));
+        if !ours.is_empty() {
+            self.cx.product.put_moves(&ours).await.map_err(fail)?;
         }
-        let tasks: Vec<Versioned<Move>> = items.iter().map(|item| item.task.clone()).collect();
-        let written = self.cx.product.put_moves(&tasks).await;
-        written.map_err(|error| Failure::store("cannot note progress in the tasks", &error))?;
-        items.into_iter().for_each(|item| item.task.version += 1);
+        if !theirs.is_empty() {
+            self.cx.product.put_go_tasks(&theirs).await.map_err(fail)?;
+        }
+        items.into_iter().for_each(|item| item.task.written());
         Ok(())
     }
 
     /// Both masters as the store has them now, if both still answer as masters.
-    pub(crate) async fn masters_now(&self, wave: &Wave, what: &str) -> Result<Option<Route>, Failure> {
+    pub(crate) async fn masters_now(&self, wave: &Wave, what: &str) -> Result<Option<Ends>, Failure> {
         let cluster: Cluster = self.cx.load().await?;
         self.lock_clean().clear();
         Ok(preflight::connect(self, &cluster, wave, what).await.ok())
@@ -247,7 +256,12 @@ impl Run<'_> {
     /// The end after a stop; `when` says in which state things are.
     pub(crate) fn interrupted(&self, when: &str) -> Failure {
         Failure::new(FailureKind::Interrupted, "stopped moving slots", "moves", format!("as asked, {when}"))
-            .next("codisctl migrate run    goes on where it stopped")
+            .next(format!("{}    goes on where it stopped", self.again()))
+    }
+
+    /// The command that begins such a run.
+    pub(crate) fn again(&self) -> &'static str {
+        if self.options.as_codis2 { "codisctl migrate run --as codis2" } else { "codisctl migrate run" }
     }
 
     fn lock_clean(&self) -> MutexGuard<'_, BTreeSet<Addr>> {
@@ -262,10 +276,4 @@ impl Run<'_> {
             () = self.stop.cancelled() => {}
         }
     }
-}
-
-/// A store call failed (only those name a whole path): it was away, or somebody changed what we had read.
-/// Looking again may be all it takes.
-fn is_outage(failure: &Failure) -> bool {
-    failure.place.starts_with('/')
 }

@@ -1,6 +1,6 @@
 //! The three changes of state that proxies must follow, each under `LOCK`.
 
-use codis_core::{ActionKind, GroupId, Slot, SlotSet, SlotStatus, Versioned};
+use codis_core::{Slot, SlotSet, SlotStatus, Versioned};
 
 use super::{
     progress::Progress,
@@ -8,8 +8,8 @@ use super::{
     run::Run,
 };
 use crate::{
-    Event, Failure, WavePhase,
-    announce::{Announced, Confirm, announce, fences_clean, silence},
+    Event, Failure, FailureKind, WavePhase,
+    announce::{Announced, Confirm, Telling, announce_slots, fences_clean, silence},
     apply::take_lock,
 };
 
@@ -41,9 +41,9 @@ async fn entered(run: &Run<'_>, wave: &mut Wave, progress: &mut Progress) -> Res
         // A Go tool may have left `from` and `to` behind, which would make it look like a way back.
         let blocked = |slot: &Slot| Slot { from: None, to: None, ..slot.pre_migrate() };
         write(run, &mut wave.fresh, blocked, "pre_migrate").await?;
-        let told = tell(run, &slots, SlotStatus::PreMigrate, Confirm::Needed, progress).await;
-        if let Err(failure) = told.and_then(|told| by_all(run, &told, &slots, SlotStatus::PreMigrate)) {
-            return Err(unblock(run, &mut wave.fresh, from, failure).await);
+        let told = tell(run, wave.telling, &wave.fresh, Confirm::Needed, progress).await;
+        if let Err(failure) = told.and_then(|told| by_all(run, &told)) {
+            return Err(unblock(run, wave, failure).await);
         }
         write(run, &mut wave.fresh, |slot| slot.migrate(from, to), "migrate").await?;
         wave.moving.append(&mut wave.fresh);
@@ -51,9 +51,9 @@ async fn entered(run: &Run<'_>, wave: &mut Wave, progress: &mut Progress) -> Res
     run.events.emit(Event::Wave(progress.phase(WavePhase::Migrate)));
     // All proxies that knew the slots as online have acknowledged pre_migrate; one that has died since, or has
     // come since, never sent or sends a request to the source. So neither its fence nor its silence matters.
-    let slots = wave.slots();
-    let told = tell(run, &slots, SlotStatus::Migrate, Confirm::DespiteFences, progress).await?;
-    by_those_alive(run, &told, &slots, SlotStatus::Migrate)
+    // A Go proxy that has come in between is told slot by slot.
+    let told = tell(run, wave.telling, &wave.moving, Confirm::DespiteFences, progress).await?;
+    by_those_alive(run, &told)
 }
 
 /// From `migrate` to online at the destination. Stopped in between, the next run announces it again.
@@ -64,8 +64,8 @@ pub(crate) async fn leave(run: &Run<'_>, wave: &mut Wave, progress: &mut Progres
     let left = async {
         fences_clean(run.cx, &format!("cannot put slots {slots} online at group {to}")).await?;
         write(run, &mut wave.moving, |slot| slot.online_at(to), "online").await?;
-        let told = tell(run, &slots, SlotStatus::Online, Confirm::Needed, progress).await?;
-        by_all(run, &told, &slots, SlotStatus::Online)
+        let told = tell(run, wave.telling, &wave.moving, Confirm::Needed, progress).await?;
+        by_all(run, &told)
     };
     let left = left.await;
     let released = lock.release().await;
@@ -74,15 +74,43 @@ pub(crate) async fn leave(run: &Run<'_>, wave: &mut Wave, progress: &mut Progres
 }
 
 /// Announces slots that are online already: a run ended before all proxies had acknowledged it.
-pub(crate) async fn repeat(run: &Run<'_>, slots: &SlotSet) -> Result<(), Failure> {
-    let kind = ActionKind::Wave { slots: slots.clone(), status: SlotStatus::Online };
-    let told = announce(run.cx, &kind, Confirm::Needed, run.options.ack_patience, run.events).await?;
-    by_all(run, &told, slots, SlotStatus::Online)
+pub(crate) async fn repeat(run: &Run<'_>, items: &[Item], telling: Telling) -> Result<(), Failure> {
+    let slots: Vec<Slot> = items.iter().map(|item| item.slot.value.clone()).collect();
+    let set: SlotSet = slots.iter().map(|slot| slot.id).collect();
+    let lock = take_lock(run.cx, &format!("announce slots {set} again"), run.events).await?;
+    let patience = run.options.ack_patience;
+    let told = announce_slots(run.cx, &slots, telling, Confirm::Needed, patience, run.events).await;
+    let released = lock.release().await;
+    by_all(run, &told?)?;
+    released.map_err(|error| Failure::store("cannot release the lock", &error))
+}
+
+/// Slots that a mover left in `pre_migrate` go back to where they were. Under `LOCK`, so that no other action hides
+/// this one from a Go proxy, but not for want of it: their requests wait.
+pub(crate) async fn unblock_left(
+    run: &Run<'_>,
+    slots: Vec<Versioned<Slot>>,
+    telling: Telling,
+) -> Result<(), Failure> {
+    let set: SlotSet = slots.iter().map(|slot| slot.id).collect();
+    let lock = match take_lock(run.cx, &format!("put slots {set} back online"), run.events).await {
+        Ok(lock) => Some(lock),
+        Err(failure) if failure.kind == FailureKind::Unsafe => {
+            run.events.note(format!("{failure}; it is done without the lock"));
+            None
+        }
+        Err(failure) => return Err(failure),
+    };
+    let freed = free(run, slots, telling).await;
+    if let Some(lock) = lock {
+        lock.release().await.map_err(|error| Failure::store("cannot release the lock", &error))?;
+    }
+    freed
 }
 
 /// Slots back from `pre_migrate` to online at their owner. No key has moved, so nobody needs to confirm it, and it
 /// is sent whatever fences stand.
-pub(crate) async fn free(run: &Run<'_>, slots: Vec<Versioned<Slot>>) -> Result<(), Failure> {
+async fn free(run: &Run<'_>, slots: Vec<Versioned<Slot>>, telling: Telling) -> Result<(), Failure> {
     let set: SlotSet = slots.iter().map(|slot| slot.id).collect();
     let what = format!("cannot put slots {set} back online");
     let online = |slot: Versioned<Slot>| {
@@ -92,16 +120,18 @@ pub(crate) async fn free(run: &Run<'_>, slots: Vec<Versioned<Slot>>) -> Result<(
     };
     let online: Vec<Versioned<Slot>> = slots.into_iter().map(online).collect();
     run.cx.product.put_slots(&online).await.map_err(|error| Failure::store(&what, &error))?;
-    let kind = ActionKind::Wave { slots: set, status: SlotStatus::Online };
-    announce(run.cx, &kind, Confirm::Unneeded, run.options.ack_patience, run.events).await.map(drop)
+    let slots: Vec<Slot> = online.into_iter().map(|slot| slot.value).collect();
+    let patience = run.options.ack_patience;
+    announce_slots(run.cx, &slots, telling, Confirm::Unneeded, patience, run.events).await.map(drop)
 }
 
 /// The way back when `pre_migrate` was not acknowledged. Returns the failure to report.
-async fn unblock(run: &Run<'_>, items: &mut [Item], from: GroupId, failure: Failure) -> Failure {
-    let slots = items.iter().map(|item| item.slot.clone()).collect();
-    match free(run, slots).await {
+async fn unblock(run: &Run<'_>, wave: &Wave, failure: Failure) -> Failure {
+    let slots = wave.fresh.iter().map(|item| item.slot.clone()).collect();
+    match free(run, slots, wave.telling).await {
         Ok(()) => {
-            Failure { why: format!("{}; the slots are online at group {from} again", failure.why), ..failure }
+            let why = format!("{}; the slots are online at group {} again", failure.why, wave.from);
+            Failure { why, ..failure }
         }
         Err(second) => Failure {
             why: format!("{}; and then: {second}; requests for these slots wait", failure.why),
@@ -131,39 +161,30 @@ async fn write(
 
 async fn tell(
     run: &Run<'_>,
-    slots: &SlotSet,
-    status: SlotStatus,
+    telling: Telling,
+    items: &[Item],
     confirm: Confirm,
     progress: &mut Progress,
 ) -> Result<Announced, Failure> {
-    let kind = ActionKind::Wave { slots: slots.clone(), status };
-    let told = announce(run.cx, &kind, confirm, run.options.ack_patience, run.events).await?;
+    let slots: Vec<Slot> = items.iter().map(|item| item.slot.value.clone()).collect();
+    let patience = run.options.ack_patience;
+    let told = announce_slots(run.cx, &slots, telling, confirm, patience, run.events).await?;
     let missing = told.silent.len() + told.gone.len();
     run.events.emit(Event::Wave(progress.acks(told.receivers.len() - missing, told.receivers.len())));
     Ok(told)
 }
 
 /// Every receiver has acknowledged; one that has vanished meanwhile has not.
-fn by_all(run: &Run<'_>, told: &Announced, slots: &SlotSet, status: SlotStatus) -> Result<(), Failure> {
-    if told.silent.is_empty() && told.gone.is_empty() {
-        Ok(())
-    } else {
-        Err(refused(run, told, slots, status))
-    }
+fn by_all(run: &Run<'_>, told: &Announced) -> Result<(), Failure> {
+    if told.is_complete() { Ok(()) } else { Err(refused(run, told)) }
 }
 
 /// Every receiver that is still there has acknowledged.
-fn by_those_alive(
-    run: &Run<'_>,
-    told: &Announced,
-    slots: &SlotSet,
-    status: SlotStatus,
-) -> Result<(), Failure> {
-    if told.silent.is_empty() { Ok(()) } else { Err(refused(run, told, slots, status)) }
+fn by_those_alive(run: &Run<'_>, told: &Announced) -> Result<(), Failure> {
+    if told.silent.is_empty() { Ok(()) } else { Err(refused(run, told)) }
 }
 
-fn refused(run: &Run<'_>, told: &Announced, slots: &SlotSet, status: SlotStatus) -> Failure {
-    let kind = ActionKind::Wave { slots: slots.clone(), status };
-    silence(told, &kind, run.options.ack_patience)
-        .next("codisctl proxy list    then stop or restart that proxy, and: codisctl migrate run")
+fn refused(run: &Run<'_>, told: &Announced) -> Failure {
+    silence(told, run.options.ack_patience)
+        .next(format!("codisctl proxy list    then stop or restart that proxy, and: {}", run.again()))
 }

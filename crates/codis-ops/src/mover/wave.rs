@@ -5,14 +5,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use codis_core::{Cluster, MoveState, SlotSet};
+use codis_core::{Cluster, SlotSet};
 use codis_redis::{
-    BulkError, BulkOptions, BulkProgress, Redis, RedisError, Route, SlotKeys, bulk_move, sample_slots,
-    scan_slots,
+    BulkError, BulkOptions, BulkProgress, NativeOptions, Redis, RedisError, Route, SlotKeys, bulk_move,
+    native_counts, native_move, sample_slots, scan_slots,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Verify, preflight, progress::Progress, queue::Wave, run::Run, switch};
+use super::{
+    RunOptions, Verify,
+    preflight::{self, Ends},
+    progress::Progress,
+    queue::Wave,
+    run::Run,
+    switch,
+};
 use crate::{Event, Failure, FailureKind, WavePhase};
 
 /// How often a wave's tasks are told how far it is.
@@ -21,6 +28,8 @@ const NOTE_EVERY: Duration = Duration::from_millis(500);
 const SAMPLE: usize = 64;
 /// How often leftovers are moved before something must be wrong.
 const ROUNDS: u32 = 3;
+/// How long a native server may wait for the destination in each step of a move: so long it serves nobody.
+const NATIVE_STALL: Duration = Duration::from_secs(1);
 /// How many changes of a master a wave goes along with.
 const FAILOVERS: u32 = 3;
 
@@ -52,7 +61,7 @@ async fn steps(
     let taken_over = !wave.moving.is_empty();
     begin_tasks(run, wave, &ready.by_slot, progress).await?;
     switch::enter(run, wave, progress).await?;
-    move_keys(run, wave, ready.route, taken_over, progress).await?;
+    move_keys(run, wave, ready.ends, taken_over, progress).await?;
     switch::leave(run, wave, progress).await?;
     run.finish(wave.moving.drain(..).collect()).await?;
     run.totals().wave();
@@ -67,11 +76,7 @@ async fn begin_tasks(
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     for item in wave.items_mut() {
-        let left = by_slot.get(item.slot.id.index()).copied().unwrap_or_default();
-        let task = &mut item.task.value;
-        task.state = MoveState::Migrating;
-        task.keys_total = Some(task.keys_moved + left);
-        task.note.clear();
+        item.task.begin(by_slot.get(item.slot.id.index()).copied().unwrap_or_default());
     }
     let left = wave.items().map(|item| by_slot.get(item.slot.id.index()).copied().unwrap_or_default());
     progress.total(left.sum());
@@ -83,29 +88,32 @@ async fn begin_tasks(
 async fn move_keys(
     run: &Run<'_>,
     wave: &mut Wave,
-    mut route: Route,
+    mut ends: Ends,
     taken_over: bool,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     let slots = wave.slots();
-    let what = format!("cannot move the keys of slots {slots} from {} to {}", route.from.addr, route.to.addr);
+    let what = format!(
+        "cannot move the keys of slots {slots} from {} to {}",
+        ends.route.from.addr, ends.route.to.addr
+    );
     let mut thorough = taken_over || run.options.verify == Verify::Full;
     let (mut rounds, mut failovers) = (0, 0);
     loop {
-        match move_once(run, wave, &route, progress).await {
+        match move_once(run, wave, &ends, progress).await {
             Ok(retries) => thorough |= retries > 0,
             Err(error) => {
                 // Perhaps because one of them is not the master any more.
                 match run.masters_now(wave, &what).await? {
-                    Some(new) if new.from.addr != route.from.addr || new.to.addr != route.to.addr => {
+                    Some(new) if new.addrs() != ends.addrs() => {
                         failovers += 1;
                         if failovers > FAILOVERS {
-                            return Err(stuck(&what, &route, error));
+                            return Err(stuck(run, &what, &ends.route, error));
                         }
-                        route = new;
+                        ends = new;
                         thorough = true;
                     }
-                    _ => return Err(stuck(&what, &route, error)),
+                    _ => return Err(stuck(run, &what, &ends.route, error)),
                 }
                 continue;
             }
@@ -114,10 +122,12 @@ async fn move_keys(
             return Err(run.interrupted("the slots are in migrate and every key is reachable"));
         }
         run.events.emit(Event::Wave(progress.phase(WavePhase::Verify)));
-        let left = left_behind(&route, &slots, thorough).await.map_err(|error| unverified(&what, &error))?;
+        let left = left_behind(&ends, &slots, thorough).await;
+        let left = left.map_err(|error| unverified(run, &what, &error))?;
         if left.count == 0 {
-            return settle(run, &route, &what).await;
+            return settle(run, &ends, &what).await;
         }
+        let route = &ends.route;
         rounds += 1;
         if rounds == ROUNDS {
             let why = format!(
@@ -125,8 +135,11 @@ async fn move_keys(
                 left.count,
                 left.some.first().map(|key| String::from_utf8_lossy(key)).unwrap_or_default()
             );
-            return Err(Failure::new(FailureKind::Failed, what, &route.from.addr, why)
-                .next(format!("CLIENT LIST on {}    then: codisctl migrate run", route.from.addr)));
+            return Err(Failure::new(FailureKind::Failed, what, &route.from.addr, why).next(format!(
+                "CLIENT LIST on {}    then: {}",
+                route.from.addr,
+                run.again()
+            )));
         }
         thorough = true;
         run.events.emit(Event::Wave(progress.phase(WavePhase::Migrate)));
@@ -137,17 +150,17 @@ async fn move_keys(
 async fn move_once(
     run: &Run<'_>,
     wave: &mut Wave,
-    route: &Route,
+    ends: &Ends,
     progress: &mut Progress,
 ) -> Result<u64, BulkError> {
-    let options = BulkOptions {
-        max_stall: run.options.max_stall,
-        workers: run.options.workers,
-        rate: run.options.rate,
-        attempts: run.options.attempts,
-    };
-    let slots = wave.slots();
-    let before: Vec<u64> = wave.items().map(|item| item.task.keys_moved).collect();
+    let RunOptions { max_stall, workers, rate, attempts, .. } = *run.options;
+    let options = BulkOptions { max_stall, workers, rate, attempts };
+    let asked =
+        Duration::from_millis(wave.items().map(|item| item.task.delay_ms()).max().unwrap_or_default());
+    let delay = run.options.delay.unwrap_or(asked);
+    let native = NativeOptions { timeout: NATIVE_STALL, delay, rate, attempts };
+    let (route, slots) = (&ends.route, wave.slots());
+    let before: Vec<u64> = wave.items().map(|item| item.task.keys_moved()).collect();
     let latest = Mutex::new(BulkProgress::default());
     let done = CancellationToken::new();
     let shown = Mutex::new(progress);
@@ -157,7 +170,10 @@ async fn move_once(
         latest.lock().unwrap_or_else(PoisonError::into_inner).clone_from(bulk);
     };
     let moving = async {
-        let moved = bulk_move(route, &slots, &options, run.lease(), &run.stop, &on_progress).await;
+        let moved = match ends.native {
+            false => bulk_move(route, &slots, &options, run.lease(), &run.stop, &on_progress).await,
+            true => native_move(route, &slots, &native, run.lease(), &run.stop, &on_progress).await,
+        };
         done.cancel();
         moved
     };
@@ -186,8 +202,7 @@ async fn note_progress(
         let mut changed = Vec::new();
         for (item, before) in wave.items_mut().zip(before) {
             let moved = before + by_slot.get(item.slot.id.index()).copied().unwrap_or_default();
-            if item.task.keys_moved != moved {
-                item.task.value.keys_moved = moved;
+            if item.task.note_moved(moved) {
                 changed.push(item);
             }
         }
@@ -201,7 +216,13 @@ async fn note_progress(
     }
 }
 
-async fn left_behind(route: &Route, slots: &SlotSet, thorough: bool) -> Result<SlotKeys, RedisError> {
+async fn left_behind(ends: &Ends, slots: &SlotSet, thorough: bool) -> Result<SlotKeys, RedisError> {
+    let route = &ends.route;
+    if ends.native {
+        let counts = native_counts(&route.from.addr, &route.connect).await?;
+        let count = slots.iter().map(|slot| counts.get(slot.index()).copied().unwrap_or_default()).sum();
+        return Ok(SlotKeys { count, some: Vec::new() });
+    }
     match thorough {
         true => scan_slots(&route.from.addr, &route.connect, slots).await,
         false => sample_slots(&route.from.addr, &route.connect, slots, SAMPLE).await,
@@ -209,10 +230,13 @@ async fn left_behind(route: &Route, slots: &SlotSet, thorough: bool) -> Result<S
 }
 
 /// The source's slaves must have heard of every key that left: one that has not could be promoted and
-/// bring the key back.
-async fn settle(run: &Run<'_>, route: &Route, what: &str) -> Result<(), Failure> {
-    let from = &route.from;
-    let redis = |error: RedisError| Failure::redis(what, &error).next("codisctl migrate run");
+/// bring the key back. A native server cannot tell.
+async fn settle(run: &Run<'_>, ends: &Ends, what: &str) -> Result<(), Failure> {
+    let (route, from) = (&ends.route, &ends.route.from);
+    if ends.native {
+        return Ok(());
+    }
+    let redis = |error: RedisError| Failure::redis(what, &error).next(run.again());
     let begun = Instant::now();
     let patience = run.options.wait_timeout * 3;
     let mut server = Redis::connect(&from.addr, &route.connect).await.map_err(redis)?;
@@ -224,11 +248,14 @@ async fn settle(run: &Run<'_>, route: &Route, what: &str) -> Result<(), Failure>
         from.slaves,
         begun.elapsed().as_millis()
     );
-    Err(Failure::new(FailureKind::Unreachable, what, &from.addr, why)
-        .next(format!("codisctl server info {}    then: codisctl migrate run", from.addr)))
+    Err(Failure::new(FailureKind::Unreachable, what, &from.addr, why).next(format!(
+        "codisctl server info {}    then: {}",
+        from.addr,
+        run.again()
+    )))
 }
 
-fn stuck(what: &str, route: &Route, error: BulkError) -> Failure {
+fn stuck(run: &Run<'_>, what: &str, route: &Route, error: BulkError) -> Failure {
     let stays =
         "the slots stay in migrate; keys that have not moved are reachable as long as both servers are";
     match error {
@@ -236,7 +263,7 @@ fn stuck(what: &str, route: &Route, error: BulkError) -> Failure {
             let failure = Failure::redis(what, &source);
             let why = format!("{}, {attempts} times in a row; {stays}", failure.why);
             let next =
-                format!("codisctl server info {}    and when it is well: codisctl migrate run", source.addr);
+                format!("codisctl server info {}    and when it is well: {}", source.addr, run.again());
             Failure { why, ..failure }.next(next)
         }
         BulkError::LeaseLost(why) => {
@@ -244,12 +271,12 @@ fn stuck(what: &str, route: &Route, error: BulkError) -> Failure {
                 .next("codisctl status")
         }
         other => Failure::new(FailureKind::Failed, what, &route.to.addr, format!("{other}; {stays}"))
-            .next(format!("codisctl server info {}    then: codisctl migrate run", route.to.addr)),
+            .next(format!("codisctl server info {}    then: {}", route.to.addr, run.again())),
     }
 }
 
-fn unverified(what: &str, error: &RedisError) -> Failure {
+fn unverified(run: &Run<'_>, what: &str, error: &RedisError) -> Failure {
     let failure = Failure::redis(what, error);
     let why = format!("{}; the slots stay in migrate until the source has been searched", failure.why);
-    Failure { why, ..failure }.next("codisctl migrate run")
+    Failure { why, ..failure }.next(run.again())
 }

@@ -1,0 +1,137 @@
+//! A task of either queue: ours, which says how far it is, and the original's, which has a status and no more.
+
+use codis_core::{Cluster, GoTask, GroupId, Move, MoveState, SlotId, Versioned};
+
+/// A task as it was read or last written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Task {
+    Ours(Versioned<Move>),
+    Codis2(Versioned<GoTask>),
+}
+
+impl Task {
+    /// A queue in its order.
+    pub(crate) fn queue(cluster: &Cluster, codis2: bool) -> Vec<Self> {
+        match codis2 {
+            false => cluster.moves.iter().cloned().map(Self::Ours).collect(),
+            true => cluster.go_tasks.iter().cloned().map(Self::Codis2).collect(),
+        }
+    }
+
+    /// The number of its node.
+    pub(crate) fn number(&self) -> u64 {
+        match self {
+            Self::Ours(task) => task.task,
+            Self::Codis2(task) => task.name.parse().unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn slot(&self) -> SlotId {
+        match self {
+            Self::Ours(task) => task.slot,
+            Self::Codis2(task) => task.slot,
+        }
+    }
+
+    pub(crate) fn to(&self) -> GroupId {
+        match self {
+            Self::Ours(task) => task.to,
+            Self::Codis2(task) => task.to,
+        }
+    }
+
+    /// Which others were asked for together with it.
+    pub(crate) fn wave(&self) -> u64 {
+        match self {
+            Self::Ours(task) => task.wave,
+            Self::Codis2(task) => task.created * 1000,
+        }
+    }
+
+    /// The pause that it asks for between two keys, milliseconds.
+    pub(crate) fn delay_ms(&self) -> u64 {
+        match self {
+            Self::Ours(_) => 0,
+            Self::Codis2(task) => task.delay_ms,
+        }
+    }
+
+    /// How to name it to codisctl.
+    pub(crate) fn argument(&self) -> String {
+        match self {
+            Self::Ours(task) => task.task.to_string(),
+            Self::Codis2(_) => format!("--as codis2 {}", self.number()),
+        }
+    }
+
+    /// Its slot begins to move, or goes on, with `left` keys at the source.
+    pub(crate) fn begin(&mut self, left: u64) {
+        match self {
+            Self::Ours(task) => {
+                task.value.state = MoveState::Migrating;
+                task.value.keys_total = Some(task.keys_moved + left);
+                task.value.note.clear();
+            }
+            Self::Codis2(task) => task.value.status = MoveState::Migrating.as_str().to_owned(),
+        }
+    }
+
+    pub(crate) fn keys_moved(&self) -> u64 {
+        match self {
+            Self::Ours(task) => task.keys_moved,
+            Self::Codis2(_) => 0,
+        }
+    }
+
+    /// Notes how many keys have moved; false if there is nothing new to write.
+    pub(crate) fn note_moved(&mut self, moved: u64) -> bool {
+        match self {
+            Self::Ours(task) if task.keys_moved != moved => {
+                task.value.keys_moved = moved;
+                true
+            }
+            Self::Ours(_) | Self::Codis2(_) => false,
+        }
+    }
+
+    /// Notes why it was not done; false if there is nothing to write.
+    pub(crate) fn give_up(&mut self, stopped: bool, why: String) -> bool {
+        match self {
+            Self::Ours(task) => {
+                if !stopped {
+                    task.value.state = MoveState::Error;
+                }
+                task.value.note = why;
+                true
+            }
+            Self::Codis2(task) => {
+                if !stopped {
+                    task.value.status = MoveState::Error.as_str().to_owned();
+                }
+                !stopped
+            }
+        }
+    }
+
+    /// It has been written.
+    pub(crate) fn written(&mut self) {
+        match self {
+            Self::Ours(task) => task.version += 1,
+            Self::Codis2(task) => task.version += 1,
+        }
+    }
+}
+
+/// The tasks of each queue among these.
+pub(crate) fn split<'a>(
+    tasks: impl IntoIterator<Item = &'a Task>,
+) -> (Vec<Versioned<Move>>, Vec<Versioned<GoTask>>) {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for task in tasks {
+        match task {
+            Task::Ours(task) => ours.push(task.clone()),
+            Task::Codis2(task) => theirs.push(task.clone()),
+        }
+    }
+    (ours, theirs)
+}
