@@ -8,6 +8,8 @@
 //! 3. source: `MULTI`, `UNLINK`, `EXEC`, which fails if anyone touched a key since step 1;
 //! 4. source: `WAIT`, or a slave promoted without the `UNLINK` would bring the keys back.
 //!
+//! A source that moves keys itself and cannot be treated like this is asked to: [`super::native`].
+//!
 //! No answer, a short `WAIT` and any unexpected reply mean *unknown*: the request is not forwarded.
 //! Beginning again is always safe, because nobody uses the destination's copy while the source has one.
 
@@ -18,16 +20,16 @@ use bytes::Bytes;
 use codis_core::{Addr, SlotId};
 
 use super::debts::Debts;
-use super::link::{Link, LinkError};
+use super::link::LinkError;
 use super::reply::{Commands, Reply};
+use super::server::Heat;
+use super::side::Side;
 use super::{Settings, jittered};
 
 /// How often a hand-over begins again because someone touched a key.
 const ATTEMPTS: u32 = 10;
 /// Pause before it begins again, times the number of attempts so far.
 const TOUCHED_PAUSE: Duration = Duration::from_millis(1);
-/// A channel that nobody listens to: `PUBLISH` is a write that makes no key, and `WAIT` waits for it.
-const CHANNEL: &[u8] = b"codis:settle";
 /// Payload that a server is sure to take in within a second, beyond the command time-out.
 const BYTES_PER_SECOND: f64 = 20e6;
 
@@ -46,6 +48,14 @@ pub(crate) enum Cause {
     /// A server did not answer, or answered something unexpected.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// The source could not move a key itself.
+    #[error("{addr}: SLOTSMGRTTAGONE was answered with \"{reply}\"")]
+    Native {
+        /// The source.
+        addr: Addr,
+        /// Its reply.
+        reply: String,
+    },
     /// Fewer slaves than linked have the change. A failover now could undo it.
     #[error("{addr}: {got} of {wanted} slaves confirmed within {after:?}")]
     Short {
@@ -81,27 +91,24 @@ pub(crate) enum Cause {
 impl Cause {
     /// Whether the pair of servers is at fault, so that others should not run into it.
     pub(crate) fn breaks(&self) -> bool {
-        matches!(self, Self::Link(LinkError::Broken { .. } | LinkError::TimedOut { .. }) | Self::Short { .. })
+        match self {
+            Self::Link(LinkError::Broken { .. } | LinkError::TimedOut { .. }) => true,
+            // Each of them has held up the whole source for as long as the destination was waited for.
+            Self::Native { .. } | Self::Short { .. } => true,
+            _ => false,
+        }
     }
 }
 
 /// A pair of connections that carries one hand-over at a time.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    source: Side,
-    dest: Side,
-}
-
-#[derive(Debug)]
-struct Side {
-    addr: Addr,
-    link: Option<Link>,
-    settings: Rc<Settings>,
-    debts: Debts,
+    pub(super) source: Side,
+    pub(super) dest: Side,
 }
 
 /// How one attempt ended.
-enum Attempt {
+pub(super) enum Attempt {
     Settled { found: usize, busy: usize },
     Touched,
 }
@@ -117,12 +124,7 @@ pub(crate) struct Done {
 
 impl Lane {
     pub(crate) fn new(from: &Addr, to: &Addr, settings: &Rc<Settings>, debts: &Debts) -> Self {
-        let side = |addr: &Addr| Side {
-            addr: addr.clone(),
-            link: None,
-            settings: settings.clone(),
-            debts: debts.clone(),
-        };
+        let side = |addr: &Addr| Side::new(addr, settings.clone(), debts.clone());
         Self { source: side(from), dest: side(to) }
     }
 
@@ -141,14 +143,17 @@ impl Lane {
     }
 
     async fn attempt(&mut self, job: &Job) -> Result<Attempt, Cause> {
-        self.source.ready().await?;
-        let found = self.read(job).await?;
+        tokio::try_join!(self.source.ready(), self.dest.ready())?;
+        if self.source.server.is_native() && self.dest.server.is_native() {
+            return self.migrate(job).await;
+        }
+        let heat = Heat::between(&self.source.server, &self.dest.server);
+        let found = self.read(job, heat).await?;
         if found.is_empty() {
             self.source.confirm(job.slot, job.from_slaves).await?;
             return Ok(Attempt::Settled { found: 0, busy: 0 });
         }
-        self.dest.ready().await?;
-        let busy = self.restore(job, &found).await?;
+        let busy = self.restore(job, &found, heat).await?;
         match self.unlink(job, &found).await? {
             true => Ok(Attempt::Settled { found: found.len(), busy }),
             false => Ok(Attempt::Touched),
@@ -156,7 +161,7 @@ impl Lane {
     }
 
     /// Step 1: the keys that are there.
-    async fn read(&mut self, job: &Job) -> Result<Vec<Found>, Cause> {
+    async fn read(&mut self, job: &Job, heat: Heat) -> Result<Vec<Found>, Cause> {
         let mut commands = Commands::default();
         // What an earlier hand-over has left watched.
         commands.push(&[b"UNWATCH"]);
@@ -164,6 +169,10 @@ impl Lane {
             std::iter::once(&b"WATCH"[..]).chain(job.keys.iter().map(|k| &k[..])).collect();
         commands.push(&watch);
         for key in &job.keys {
+            if let Some(word) = heat.word() {
+                // Before DUMP, which counts as a use.
+                commands.push(&[b"OBJECT", word, key]);
+            }
             commands.push(&[b"DUMP", key]);
             commands.push(&[b"PTTL", key]);
         }
@@ -176,7 +185,9 @@ impl Lane {
             }
         }
         let mut found = Vec::with_capacity(job.keys.len());
-        for (key, pair) in job.keys.iter().zip(replies[2..].chunks_exact(2)) {
+        let each = if heat.word().is_some() { 3 } else { 2 };
+        for (key, replies) in job.keys.iter().zip(replies[2..].chunks_exact(each)) {
+            let (heat, pair) = replies.split_at(each - 2);
             let payload = match &pair[0] {
                 Reply::Bulk(Some(payload)) => payload.clone(),
                 Reply::Bulk(None) => continue,
@@ -190,16 +201,23 @@ impl Lane {
                 Reply::Int(ms) if ms >= 0 => ms.max(1),
                 ref other => return Err(self.source.odd("PTTL", other)),
             };
-            found.push(Found { key: key.clone(), payload, ttl_ms });
+            // Left out where the server does not tell it: the key moves all the same.
+            let heat = heat.first().and_then(|reply| if let Reply::Int(n) = reply { Some(*n) } else { None });
+            found.push(Found { key: key.clone(), payload, ttl_ms, heat });
         }
         Ok(found)
     }
 
     /// Step 2: the destination has them, and so have its slaves. Returns how many it had before.
-    async fn restore(&mut self, job: &Job, found: &[Found]) -> Result<usize, Cause> {
+    async fn restore(&mut self, job: &Job, found: &[Found], heat: Heat) -> Result<usize, Cause> {
         let mut commands = Commands::default();
-        for Found { key, payload, ttl_ms } in found {
-            commands.push(&[b"RESTORE", key, ttl_ms.to_string().as_bytes(), payload]);
+        for Found { key, payload, ttl_ms, heat: degree } in found {
+            let (ttl, degree) = (ttl_ms.to_string(), degree.map(|degree| degree.to_string()));
+            let mut restore: Vec<&[u8]> = vec![b"RESTORE", key, ttl.as_bytes(), payload];
+            if let (Some(word), Some(degree)) = (heat.word(), &degree) {
+                restore.extend([word, degree.as_bytes()]);
+            }
+            commands.push(&restore);
         }
         let size: usize = found.iter().map(|found| found.payload.len()).sum();
         let after =
@@ -211,7 +229,7 @@ impl Lane {
             match reply {
                 Reply::Simple(_) => {}
                 // Another one's hand-over, or one of ours that was not answered.
-                Reply::Error(text) if text.starts_with(b"BUSYKEY") => busy += 1,
+                Reply::Error(text) if is_busy(text) => busy += 1,
                 other => return Err(self.dest.odd("RESTORE", other)),
             }
         }
@@ -223,8 +241,8 @@ impl Lane {
     async fn unlink(&mut self, job: &Job, found: &[Found]) -> Result<bool, Cause> {
         let mut commands = Commands::default();
         commands.push(&[b"MULTI"]);
-        let unlink: Vec<&[u8]> =
-            std::iter::once(&b"UNLINK"[..]).chain(found.iter().map(|f| &f.key[..])).collect();
+        let word = self.source.server.unlink();
+        let unlink: Vec<&[u8]> = std::iter::once(word).chain(found.iter().map(|f| &f.key[..])).collect();
         commands.push(&unlink);
         commands.push(&[b"EXEC"]);
         let after = self.source.settings.command_timeout;
@@ -247,92 +265,11 @@ struct Found {
     payload: Bytes,
     /// Milliseconds, 0 for none.
     ttl_ms: i64,
+    /// Idle seconds or use frequency, where the destination evicts by it.
+    heat: Option<i64>,
 }
 
-impl Side {
-    /// Makes sure of a connection before a hand-over uses it. Within one hand-over it is never
-    /// replaced: the WATCH belongs to it.
-    async fn ready(&mut self) -> Result<(), LinkError> {
-        if let Some(mut link) = self.link.take()
-            && link.is_alive(&self.settings).await?
-        {
-            self.link = Some(link);
-            return Ok(());
-        }
-        self.link = Some(Link::open(&self.addr, &self.settings).await?);
-        Ok(())
-    }
-
-    /// Sends commands. If they are not answered the connection is given to those that have to be killed.
-    async fn call(
-        &mut self,
-        slot: SlotId,
-        commands: &Commands,
-        after: Duration,
-        wait: Option<Duration>,
-    ) -> Result<Vec<Reply>, LinkError> {
-        let gone = || LinkError::Broken { addr: self.addr.clone(), what: "not connected".to_owned() };
-        let mut link = self.link.take().ok_or_else(gone)?;
-        let answered = match wait {
-            None => link.call(commands, after).await,
-            Some(wait) => link.call_wait(commands, after, wait).await,
-        };
-        match answered {
-            Ok(replies) => {
-                self.link = Some(link);
-                Ok(replies)
-            }
-            Err(error) => {
-                self.debts.add(&self.addr, link.handle().clone(), slot);
-                Err(error)
-            }
-        }
-    }
-
-    /// Sends commands, then has the slaves confirm them and everything before.
-    async fn call_and_wait(
-        &mut self,
-        slot: SlotId,
-        mut commands: Commands,
-        slaves: u32,
-        after: Duration,
-    ) -> Result<Vec<Reply>, LinkError> {
-        if slaves == 0 {
-            return self.call(slot, &commands, after, None).await;
-        }
-        let wait = self.settings.wait;
-        commands.push(&[b"PUBLISH", CHANNEL, b""]);
-        commands.push(&[b"WAIT", slaves.to_string().as_bytes(), wait.as_millis().to_string().as_bytes()]);
-        self.call(slot, &commands, after, Some(wait)).await
-    }
-
-    /// Reads what [`Side::call_and_wait`] got for its last two commands.
-    fn check_wait(&self, replies: &[Reply], slaves: u32) -> Result<(), Cause> {
-        match replies {
-            [] => Ok(()),
-            [_, Reply::Int(got)] if *got >= i64::from(slaves) => Ok(()),
-            [_, Reply::Int(got)] => Err(Cause::Short {
-                addr: self.addr.clone(),
-                wanted: slaves,
-                got: *got,
-                after: self.settings.wait,
-            }),
-            [.., last] => Err(self.odd("WAIT", last)),
-        }
-    }
-
-    /// Has the slaves confirm whatever was done before by others.
-    async fn confirm(&mut self, slot: SlotId, slaves: u32) -> Result<(), Cause> {
-        if slaves == 0 {
-            return Ok(());
-        }
-        let replies =
-            self.call_and_wait(slot, Commands::default(), slaves, self.settings.command_timeout).await?;
-        self.check_wait(&replies, slaves)
-    }
-
-    fn odd(&self, command: &'static str, reply: &Reply) -> Cause {
-        LinkError::Answer { addr: self.addr.clone(), command, reply: format!("\"{}\"", reply.describe()) }
-            .into()
-    }
+/// Whether the destination has the key already; the second form is that of 2.8.
+fn is_busy(error: &[u8]) -> bool {
+    error.starts_with(b"BUSYKEY") || error == b"ERR Target key name is busy."
 }

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::Settings;
 use super::reply::{Commands, Reply, take};
+use super::server::Server;
 
 /// Buffers grown beyond this by a large value are given back.
 const KEPT_BUFFER: usize = 256 * 1024;
@@ -66,6 +67,7 @@ pub(crate) struct Link {
     stream: TcpStream,
     buf: BytesMut,
     handle: Handle,
+    server: Server,
     used: Instant,
 }
 
@@ -106,16 +108,19 @@ impl Link {
         stream.set_nodelay(true).map_err(broken)?;
         SockRef::from(&stream).set_tcp_user_timeout(Some(settings.command_timeout * 2)).map_err(broken)?;
         let handle = Handle { client: 0, run_id: String::new() };
-        let mut link =
-            Self { addr: addr.clone(), stream, buf: BytesMut::new(), handle, used: Instant::now() };
+        let (buf, server, used) = (BytesMut::new(), Server::default(), Instant::now());
+        let mut link = Self { addr: addr.clone(), stream, buf, handle, server, used };
+        // A name that no other connection has: a server that tells no ids lists it by this.
+        let name = format!("{}-{:08x}", settings.name, rand::random::<u32>());
 
         let mut hello = Commands::default();
         if let Some(password) = &settings.password {
             hello.push(&[b"AUTH", password.reveal()]);
         }
-        hello.push(&[b"CLIENT", b"SETNAME", settings.name.as_bytes()]);
+        hello.push(&[b"CLIENT", b"SETNAME", name.as_bytes()]);
         hello.push(&[b"CLIENT", b"ID"]);
-        hello.push(&[b"INFO", b"server"]);
+        hello.push(&[b"INFO"]);
+        hello.push(&[b"COMMAND", b"INFO", b"SLOTSMGRTTAGONE"]);
         hello.push(&[b"ROLE"]);
         let mut replies = link.call(&hello, settings.command_timeout).await?.into_iter();
         let mut next = || replies.next().unwrap_or(Reply::Array(None));
@@ -124,17 +129,39 @@ impl Link {
             link.expect_ok("AUTH", &next())?;
         }
         link.expect_ok("CLIENT SETNAME", &next())?;
-        link.handle.client = match next() {
+        let id = next();
+        let (info, command, role) = (next(), next(), next());
+        link.server = Server::read(&info, &command).ok_or_else(|| link.odd("INFO", &info))?;
+        link.handle.run_id.clone_from(&link.server.run_id);
+        link.handle.client = match id {
             Reply::Int(id) => id,
-            other => return Err(link.odd("CLIENT ID", &other)),
+            // Only from version 5 on.
+            _ => link.listed_id(&name, settings).await?,
         };
-        let info = next();
-        link.handle.run_id = run_id(&info).ok_or_else(|| link.odd("INFO server", &info))?;
-        let role = next();
         match role.first() {
             Some(Reply::Bulk(Some(word))) => Ok((link, String::from_utf8_lossy(word).into_owned())),
             _ => Err(link.odd("ROLE", &role)),
         }
+    }
+
+    /// The id of this connection in the server's list of clients.
+    async fn listed_id(&mut self, name: &str, settings: &Settings) -> Result<i64, LinkError> {
+        let mut list = Commands::default();
+        list.push(&[b"CLIENT", b"LIST"]);
+        let replies = self.call(&list, settings.command_timeout).await?;
+        let text = match replies.as_slice() {
+            [Reply::Bulk(Some(text))] => String::from_utf8_lossy(text).into_owned(),
+            other => return Err(self.odd("CLIENT LIST", other.first().unwrap_or(&Reply::Array(None)))),
+        };
+        let field =
+            |line: &str, name: &str| line.split(' ').find_map(|w| w.strip_prefix(name)).map(str::to_owned);
+        let mut own = text.lines().filter(|line| field(line, "name=").as_deref() == Some(name));
+        let id = own.next().and_then(|line| field(line, "id=")?.parse().ok());
+        id.ok_or_else(|| LinkError::Answer {
+            addr: self.addr.clone(),
+            command: "CLIENT LIST",
+            reply: "no id for this connection, which a server older than 2.8.12 does not tell".to_owned(),
+        })
     }
 
     fn expect_ok(&self, command: &'static str, reply: &Reply) -> Result<(), LinkError> {
@@ -247,6 +274,11 @@ impl Link {
         }
     }
 
+    /// What it said about itself when the connection was opened.
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
     /// What identifies it on the server.
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
@@ -256,11 +288,4 @@ impl Link {
     pub(crate) fn odd(&self, command: &'static str, reply: &Reply) -> LinkError {
         LinkError::Answer { addr: self.addr.clone(), command, reply: format!("\"{}\"", reply.describe()) }
     }
-}
-
-/// The `run_id` in the answer to `INFO server`.
-fn run_id(info: &Reply) -> Option<String> {
-    let Reply::Bulk(Some(text)) = info else { return None };
-    let text = String::from_utf8_lossy(text);
-    text.lines().find_map(|line| line.strip_prefix("run_id:")).map(|id| id.trim().to_owned())
 }

@@ -9,9 +9,12 @@ mod breaker;
 mod debts;
 mod handover;
 mod link;
+mod native;
 mod pair;
 mod reply;
+mod server;
 mod settled;
+mod side;
 #[cfg(test)]
 mod tests;
 
@@ -45,6 +48,9 @@ pub(crate) struct Settings {
     command_timeout: Duration,
     /// Time slaves may take to confirm.
     wait: Duration,
+    /// Time that a source which moves keys itself may spend on each step with the destination; it serves
+    /// nobody else meanwhile.
+    native_timeout: Duration,
     /// A connection that has been idle for longer is asked for a sign of life before it is used.
     fresh: Duration,
     /// Hand-overs of one pair of servers that run at once.
@@ -63,6 +69,7 @@ impl Settings {
             connect_timeout: limits.connect_timeout,
             command_timeout: Duration::from_secs(5),
             wait: Duration::from_secs(5),
+            native_timeout: Duration::from_secs(2),
             fresh: Duration::from_secs(1),
             lanes: 4,
             queue: 10_000,
@@ -91,7 +98,7 @@ impl MoveError {
     pub(crate) fn reply(&self) -> String {
         let code = match self.cause {
             Cause::Paused { .. } | Cause::Full | Cause::Contended { .. } | Cause::Stopping => "TRYAGAIN",
-            Cause::Link(_) | Cause::Short { .. } => "ERR",
+            Cause::Link(_) | Cause::Native { .. } | Cause::Short { .. } => "ERR",
         };
         format!("{code} {self}: {}", self.cause).replace(['\r', '\n'], " ")
     }
@@ -341,7 +348,8 @@ impl Inner {
         match outcome {
             Ok(done) => {
                 stats.moved += done.found as u64;
-                stats.absent += (job.keys.len() - done.found) as u64;
+                // A source that moves keys itself may have moved more than were asked for.
+                stats.absent += job.keys.len().saturating_sub(done.found) as u64;
                 if state.generation.get() == generation {
                     let mut settled = self.settled.borrow_mut();
                     job.keys.iter().for_each(|key| settled.insert(job.slot, key));

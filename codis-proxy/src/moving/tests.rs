@@ -2,9 +2,11 @@
 
 use std::future::Future;
 
-use codis_testkit::{RedisServer, Reply, RespClient, eventually_async, need};
+use codis_testkit::{RedisServer, Reply, RespClient, eventually, eventually_async, need};
 
 use super::*;
+
+mod native;
 
 /// For what happens soon, also on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -19,7 +21,7 @@ impl Group {
         let master = RedisServer::start();
         let slave = RedisServer::builder().slave_of(&master).start();
         // The slave has its copy, but WAIT counts it only once it has confirmed that to the master.
-        codis_testkit::eventually(SOON, || ask(&master, "INFO replication").text().contains("state=online"));
+        eventually(SOON, || ask(&master, "INFO replication").text().contains("state=online"));
         Self { master, slave }
     }
 

@@ -36,7 +36,7 @@ pub(super) struct Pending {
 pub(super) enum KillName {
     /// `CLIENT KILL ID`.
     Id(u64),
-    /// `CLIENT KILL ip:port`, for servers that know no ids.
+    /// `CLIENT KILL ip:port`, for servers that know no ids (before 2.8.12).
     LocalAddr(String),
 }
 

@@ -43,8 +43,13 @@ pub(super) async fn connect(addr: &Addr, limits: &Limits) -> Result<Link, Connec
     let opening = async {
         let mut stream = dial(addr, limits).await?;
         let id = call(&mut stream, "CLIENT", &[b"CLIENT", b"ID"]).await?;
-        let name = match integer(&id) {
-            Some(id) => KillName::Id(id.unsigned_abs()),
+        let id = match integer(&id) {
+            Some(id) => Some(id.unsigned_abs()),
+            // Only from version 5 on.
+            None => listed_id(&mut stream).await?,
+        };
+        let name = match id {
+            Some(id) => KillName::Id(id),
             None => KillName::LocalAddr(stream.local_addr()?.to_string()),
         };
         Ok(Link { stream, name })
@@ -52,6 +57,21 @@ pub(super) async fn connect(addr: &Addr, limits: &Limits) -> Result<Link, Connec
     timeout(limits.connect_timeout, opening)
         .await
         .unwrap_or(Err(ConnectError::Timeout(limits.connect_timeout)))
+}
+
+/// The id of this connection in the server's list of clients, found by a name that no other one has.
+/// Unlike its address, which something on the way may have changed, it means the same to both sides.
+async fn listed_id(stream: &mut TcpStream) -> Result<Option<u64>, ConnectError> {
+    let name = format!("codis-proxy-{}-{:08x}", std::process::id(), rand::random::<u32>());
+    let named = call(stream, "CLIENT", &[b"CLIENT", b"SETNAME", name.as_bytes()]).await?;
+    if named.starts_with(b"-") {
+        return Ok(None);
+    }
+    let list = call(stream, "CLIENT", &[b"CLIENT", b"LIST"]).await?;
+    let list = String::from_utf8_lossy(&list);
+    let own = list.lines().find(|line| line.split(' ').any(|word| word.strip_prefix("name=") == Some(&name)));
+    // The first line of a bulk reply is its length.
+    Ok(own.and_then(|line| line.split(' ').find_map(|word| word.strip_prefix("id="))?.parse().ok()))
 }
 
 /// Makes sure that the server has ended these connections; all of them, or an error.

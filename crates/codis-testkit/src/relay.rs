@@ -53,6 +53,8 @@ struct Link {
     server: TcpStream,
     /// Set by a delayed request: this connection's requests wait for [`Relay::release`].
     delayed: bool,
+    /// It was delayed once.
+    late: bool,
     /// Bytes from the client that have been read and not passed on.
     held: usize,
     /// The server has closed it, or the test has: what is kept will not be passed on.
@@ -130,6 +132,27 @@ impl Relay {
         (state.hold_requests, state.hold_replies, state.delay) = (false, false, None);
         state.links.values_mut().for_each(|link| link.delayed = false);
         self.shared.changed.notify_all();
+    }
+
+    /// Takes back [`Relay::hold_requests`] and [`Relay::hold_replies`]; what was delayed stays delayed.
+    pub fn unhold(&self) {
+        let mut state = self.shared.state();
+        (state.hold_requests, state.hold_replies) = (false, false);
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits until every connection with a delayed request has ended: after [`Relay::release`], and where
+    /// the client has left, the request has been executed by then, or never will be.
+    ///
+    /// # Panics
+    /// When one is still open after 20 s.
+    #[track_caller]
+    pub fn wait_late_ended(&self) {
+        let end = Instant::now() + READ;
+        while self.shared.state().links.values().any(|link| link.late) {
+            assert!(Instant::now() < end, "a delayed connection of relay {} does not end", self.addr());
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// On how many connections bytes from a client are being kept.
@@ -236,7 +259,7 @@ impl Shared {
         };
         state.delay = None;
         if let Some(link) = state.links.get_mut(&id) {
-            link.delayed = true;
+            (link.delayed, link.late) = (true, true);
         }
         at.saturating_sub(tail.len())
     }
@@ -257,7 +280,10 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
         let mut state = shared.state();
         let id = state.next;
         state.next += 1;
-        state.links.insert(id, Link { client, server, delayed: false, held: 0, dead: false, directions: 2 });
+        state.links.insert(
+            id,
+            Link { client, server, delayed: false, late: false, held: 0, dead: false, directions: 2 },
+        );
         drop(state);
         for (way, from, to) in [(Way::Requests, from, to), (Way::Replies, back_from, back_to)] {
             let shared = shared.clone();
