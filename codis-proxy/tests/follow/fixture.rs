@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use codis_admin::{AdminClient, ProxyStats};
 use codis_core::{
-    Action, ActionKind, Addr, GroupId, Proxy, ProxyState, Role, Server, Slot, SlotId, SlotSet, SlotStatus,
+    Action, ActionKind, GroupId, Proxy, ProxyState, Role, Server, Slot, SlotId, SlotSet, SlotStatus,
     Versioned,
 };
 use codis_store::{Acks, ConnectOptions, Node, Product, Store};
 use codis_testkit::{
-    ProxyBuilder, ProxyProcess, RedisServer, Reply, RespClient, eventually, eventually_async,
+    ProxyBuilder, ProxyProcess, RedisServer, Relay, Reply, RespClient, Sandbox, eventually, eventually_async,
 };
 
 /// For what happens soon, also on a busy machine.
@@ -32,9 +32,21 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let master = RedisServer::start();
         let slave = RedisServer::builder().slave_of(&master).start();
+        Self::linked(master, slave)
+    }
+
+    /// The slave follows through a relay, which can keep from it what its master has.
+    pub(crate) fn start_relayed() -> (Self, Relay) {
+        let master = RedisServer::start();
+        let relay = Relay::to(master.port());
+        let slave = RedisServer::builder().slave_of_port(relay.port(), None).start();
+        (Self::linked(master, slave), relay)
+    }
+
+    fn linked(master: RedisServer, slave: RedisServer) -> Self {
         eventually(SOON, || ask(&mut master.client(), "INFO replication").text().contains("state=online"));
         Self { master, slave }
     }
@@ -42,13 +54,35 @@ impl Servers {
 
 /// A product whose slots are all online at group 1; group 2 is empty.
 pub(crate) struct Fixture {
-    pub(crate) url: String,
-    pub(crate) product: Product,
+    pub(crate) place: Place,
     pub(crate) groups: [Servers; 2],
+}
+
+impl std::ops::Deref for Fixture {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
 }
 
 impl Fixture {
     pub(crate) async fn new(url: &str) -> Self {
+        let groups = [Servers::start(), Servers::start()];
+        let listed = groups.each_ref().map(|group| vec![group.master.addr(), group.slave.addr()]);
+        Self { place: Place::new(url, &listed).await, groups }
+    }
+}
+
+/// A product in its store.
+pub(crate) struct Place {
+    pub(crate) url: String,
+    pub(crate) product: Product,
+}
+
+impl Place {
+    /// All slots are online at group 1. A group's first server is its master.
+    pub(crate) async fn new(url: &str, groups: &[Vec<String>]) -> Self {
         static PRODUCTS: AtomicU32 = AtomicU32::new(0);
         let name = format!("test{}", PRODUCTS.fetch_add(1, Ordering::Relaxed));
         let options = ConnectOptions::control().create_local();
@@ -57,17 +91,17 @@ impl Fixture {
         for dir in ["slots", "servers", "actions", "ActionResponse"] {
             store.ensure_dir(&format!("{}/{dir}", product.root())).await.unwrap();
         }
-        let groups = [Servers::start(), Servers::start()];
-        for (number, servers) in (1..).zip(&groups) {
+        for (number, servers) in (1..).zip(groups) {
             let group = GroupId(number);
             product.create_group(group).await.unwrap();
-            for (server, role) in [(&servers.master, Role::Master), (&servers.slave, Role::Slave)] {
-                product.add_server(&Server::new(addr(server), group, role)).await.unwrap();
+            for (place, server) in servers.iter().enumerate() {
+                let role = if place == 0 { Role::Master } else { Role::Slave };
+                product.add_server(&Server::new(server.parse().unwrap(), group, role)).await.unwrap();
             }
         }
         let slots: Vec<Slot> = SlotId::all().map(|id| Slot::unassigned(id).online_at(GroupId(1))).collect();
         product.create_slots(&slots, 1).await.unwrap();
-        Self { url: url.to_owned(), product, groups }
+        Self { url: url.to_owned(), product }
     }
 
     /// The command of a proxy of this product.
@@ -141,14 +175,40 @@ impl Fixture {
         published.seq
     }
 
+    /// Brings a slot into `migrate` from group 1 to group 2, acknowledged by all.
+    pub(crate) async fn migrate(&self, id: SlotId) {
+        self.change(id, Slot::pre_migrate).await;
+        self.change(id, |slot| slot.migrate(GroupId(1), GroupId(2))).await;
+    }
+
+    /// Names another master for a group; the old one goes offline. Told to nobody.
+    pub(crate) async fn name_master(&self, id: GroupId, new: &str) {
+        let group = self.product.some_groups(&[id]).await.unwrap().found.remove(&id).unwrap();
+        let with_role = |server: &Versioned<Server>, role| {
+            Versioned::new(Server { role, ..server.value.clone() }, server.version)
+        };
+        let master = group.servers.iter().find(|server| server.role == Role::Master).unwrap();
+        let next = group.servers.iter().find(|server| server.addr.to_string() == new).unwrap();
+        let servers = [with_role(master, Role::Offline), with_role(next, Role::Master)];
+        self.product.put_servers(&servers).await.unwrap();
+    }
+
+    /// Tells all proxies that a group has changed, and waits for their acknowledgements.
+    pub(crate) async fn tell_group(&self, id: GroupId) {
+        self.publish_confirmed(ActionKind::GroupChanged { group: id, servers: None }).await;
+    }
+
     /// Waits until the proxy's node says so.
     pub(crate) async fn until_state(&self, id: &str, state: Option<ProxyState>) {
         eventually_async(SOON, || async { self.state(id).await == state }).await;
     }
 }
 
-pub(crate) fn addr(server: &RedisServer) -> Addr {
-    server.addr().parse().unwrap()
+/// An empty local store, and its address.
+pub(crate) fn local_store() -> (Sandbox, String) {
+    let sandbox = Sandbox::create("store").unwrap();
+    let url = format!("local:{}", sandbox.path().join("codis.db").display());
+    (sandbox, url)
 }
 
 /// Sends a command given as words; an error reply fails the story.

@@ -5,12 +5,15 @@
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test says what it found by panicking")]
 
+mod cases;
 mod fixture;
+mod kills;
+mod native;
 mod stories;
 mod trouble;
 
-use codis_testkit::{Sandbox, ZooKeeper, need};
-use fixture::run;
+use codis_testkit::{ZooKeeper, need};
+use fixture::{local_store, run};
 
 /// A test on the local store for each story.
 macro_rules! on_local_store {
@@ -18,8 +21,7 @@ macro_rules! on_local_store {
         $(#[test]
         fn $story() {
             need!("redis");
-            let sandbox = Sandbox::create("store").unwrap();
-            let store = format!("local:{}", sandbox.path().join("codis.db").display());
+            let (_sandbox, store) = local_store();
             run($module::$story(&store));
         })+
 

@@ -1,12 +1,10 @@
 //! What happens every day.
 
 use codis_admin::AdminClient;
-use codis_core::{
-    ActionKind, GroupId, ProxyKind, ProxyState, Role, Slot, SlotId, SlotSet, Versioned, slot_of_key,
-};
+use codis_core::{ActionKind, GroupId, ProxyKind, ProxyState, Slot, SlotId, SlotSet, slot_of_key};
 use codis_testkit::{Reply, eventually, eventually_async};
 
-use crate::fixture::{Fixture, SOON, addr, ask, stats};
+use crate::fixture::{Fixture, SOON, ask, stats};
 
 pub(crate) async fn registers_as_the_originals_do(url: &str) {
     let fixture = Fixture::new(url).await;
@@ -207,14 +205,8 @@ pub(crate) async fn follows_a_new_master(url: &str) {
     // The source's master dies while the slot moves; its slave has what WAIT made it have.
     first.master.kill();
     ask(&mut first.slave.client(), "REPLICAOF NO ONE");
-    let group = fixture.product.some_groups(&[GroupId(1)]).await.unwrap().found.remove(&GroupId(1)).unwrap();
-    let with_role = |server: &codis_testkit::RedisServer, role| {
-        let old = group.server(&addr(server)).unwrap();
-        Versioned::new(codis_core::Server { role, ..old.value.clone() }, old.version)
-    };
-    let servers = [with_role(&first.master, Role::Offline), with_role(&first.slave, Role::Master)];
-    fixture.product.put_servers(&servers).await.unwrap();
-    fixture.publish_confirmed(ActionKind::GroupChanged { group: GroupId(1), servers: None }).await;
+    fixture.name_master(GroupId(1), &first.slave.addr()).await;
+    fixture.tell_group(GroupId(1)).await;
 
     assert_eq!(ask(&mut client, "GET {t}b").text(), "2", "fetched from the new master of the source");
     assert_eq!(ask(&mut client, "GET {t}a").text(), "1");
