@@ -1,14 +1,14 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use codis_core::{Cluster, plan::plural};
+use codis_core::{Cluster, Versioned, plan::plural};
 use codis_ops::{
     Consent, Context, Events, Failure, FailureKind,
     mover::{self, RunOptions, RunReport, Verify},
 };
 use serde::Serialize;
 
-use super::waves::Waves;
+use super::{Way, waves::Waves};
 use crate::{
     error::{Done, Stop},
     render::{Look, progress, units},
@@ -20,12 +20,15 @@ use crate::{
 /// Move the queued slots, until the queue is empty
 ///
 /// Can be interrupted and killed at any moment: run again, it goes on where it was. While a slot
-/// moves its keys are reachable at both groups. Ctrl-C stops at the next safe point.
+/// moves its keys are reachable at both groups. Ctrl-C stops at the next safe point. While a Go proxy is
+/// online, slots move one at a time, and only from codis-servers 2.8. The queue of the Go tools is left alone
+/// unless --as codis2 asks for it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   codisctl migrate run
   codisctl migrate run --yes --max-stall 2 --rate 5000
+  codisctl migrate run --as codis2 --delay 10ms
 
 Exit status: 0 the queue is empty · 1 a wave was given up, its keys are reachable · 4 refused, e.g.
 another mover or a Go dashboard is at work · 5 store or server unreachable · 130 interrupted")]
@@ -39,6 +42,12 @@ pub(crate) struct RunArgs {
     /// How to look for leftovers before slots go online: sample or full
     #[arg(long, value_name = "HOW", default_value = "sample", hide_possible_values = true)]
     verify: How,
+    /// Whose queue and way of moving: codis2 is that of the Go tools [ours]
+    #[arg(long = "as", value_name = "WAY", hide_possible_values = true)]
+    way: Option<Way>,
+    /// Pause between two keys of a codis-server 2.8, e.g. 10ms [what the task says]
+    #[arg(long, value_name = "TIME", value_parser = crate::config::duration)]
+    delay: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -66,13 +75,32 @@ struct Moved {
 struct Queue {
     title: String,
     waves: Vec<super::waves::Wave>,
+    /// Those of the Go tools, if they are asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    go_tasks: Vec<GoTask>,
+}
+
+/// One task of the Go tools' queue.
+#[derive(Debug, Serialize)]
+struct GoTask {
+    task: String,
+    slot: u16,
+    to: u32,
+    status: String,
 }
 
 pub(super) async fn run(session: &Session, args: &RunArgs) -> Done {
     let cx = session.connect().await?;
     let cluster = cx.load().await?;
-    let queue = Queue::new(&cluster);
-    if queue.waves.is_empty() {
+    let queue = Queue::new(&cluster, args.way);
+    if args.way.is_none() && !cluster.go_tasks.is_empty() {
+        let left = plural(cluster.go_tasks.len(), "task is", "tasks are");
+        session.ui.say(&format!(
+            "{left} in the queue of the Go tools and not touched   → codisctl migrate run --as codis2    or: codisctl \
+             task delete --as codis2 TASK"
+        ));
+    }
+    if queue.is_empty() {
         session.ui.report(&Moved::from(RunReport::default()))?;
         session.ui.say("the queue is empty   → codisctl migrate start --slots RANGES --to GROUP");
         return Ok(());
@@ -96,6 +124,8 @@ async fn work(session: &Session, cx: &Context, args: &RunArgs, consent: Consent)
             How::Sample => Verify::Sample,
             How::Full => Verify::Full,
         },
+        as_codis2: args.way == Some(Way::Codis2),
+        delay: args.delay,
         consent,
         ..RunOptions::default()
     };
@@ -113,11 +143,14 @@ async fn work(session: &Session, cx: &Context, args: &RunArgs, consent: Consent)
         "",
         "every key stays reachable, and no task is lost",
     )
-    .next("codisctl migrate run    goes on");
+    .next(format!(
+        "{}    goes on",
+        if options.as_codis2 { "codisctl migrate run --as codis2" } else { "codisctl migrate run" }
+    ));
     let work = mover::run(cx, &options, &events);
     let outcome = progress::follow_until(&session.ui, stream, work, stopping, interrupted.clone()).await;
     let report = release(cx, outcome).await?;
-    if options.stop.is_cancelled() && !cx.load().await?.moves.is_empty() {
+    if options.stop.is_cancelled() && !Queue::new(&cx.load().await?, args.way).is_empty() {
         let place = format!("after {}", plural(report.slots_moved, "slot", "slots"));
         return Err(Failure { place, ..interrupted }.into());
     }
@@ -125,10 +158,25 @@ async fn work(session: &Session, cx: &Context, args: &RunArgs, consent: Consent)
 }
 
 impl Queue {
-    fn new(cluster: &Cluster) -> Self {
+    fn new(cluster: &Cluster, way: Option<Way>) -> Self {
+        if way == Some(Way::Codis2) {
+            let line = |task: &Versioned<codis_core::GoTask>| GoTask {
+                task: task.name.clone(),
+                slot: task.slot.get(),
+                to: task.to.0,
+                status: task.status.clone(),
+            };
+            let go_tasks: Vec<GoTask> = cluster.go_tasks.iter().map(line).collect();
+            let slots = plural(go_tasks.len(), "slot", "slots");
+            return Self { title: format!("move {slots} as Codis 2 does"), waves: Vec::new(), go_tasks };
+        }
         let waves = Waves::default().take(cluster);
         let count: usize = waves.iter().map(|wave| wave.count).sum();
-        Self { title: format!("move {}", plural(count, "slot", "slots")), waves }
+        Self { title: format!("move {}", plural(count, "slot", "slots")), waves, go_tasks: Vec::new() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waves.is_empty() && self.go_tasks.is_empty()
     }
 }
 
@@ -147,6 +195,12 @@ impl Report for Queue {
                 wave.state
             ));
         }
+        for task in &self.go_tasks {
+            text.push_str(&format!(
+                "\ntask {}  slot {} → {}, {}",
+                task.task, task.slot, task.to, task.status
+            ));
+        }
         text
     }
 
@@ -154,7 +208,10 @@ impl Report for Queue {
         let row = |wave: &super::waves::Wave| {
             vec![wave.from.to_string(), wave.to.to_string(), wave.slots.clone(), wave.state.to_owned()]
         };
-        self.waves.iter().map(row).collect()
+        let task = |task: &GoTask| {
+            vec![task.task.clone(), task.to.to_string(), task.slot.to_string(), task.status.clone()]
+        };
+        self.waves.iter().map(row).chain(self.go_tasks.iter().map(task)).collect()
     }
 }
 
