@@ -115,6 +115,8 @@ pub struct Cluster {
     pub proxies: BTreeMap<ProxyId, Versioned<Proxy>>,
     /// Addresses that have a fence, as stored.
     pub fences: BTreeSet<String>,
+    /// Ids of proxies that a Go dashboard has told to stop because they did not answer in time, as stored.
+    pub suspended: BTreeSet<String>,
     /// Our queue, in order.
     pub moves: Vec<Versioned<Move>>,
     /// The Go queue, in order.
@@ -142,6 +144,7 @@ impl Cluster {
             groups: BTreeMap::new(),
             proxies: BTreeMap::new(),
             fences: BTreeSet::new(),
+            suspended: BTreeSet::new(),
             moves: Vec::new(),
             go_tasks: Vec::new(),
             dashboard: None,

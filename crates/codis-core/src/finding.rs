@@ -133,6 +133,7 @@ impl Found {
             );
         }
         self.left_alone(cluster);
+        self.broken_off(cluster);
     }
 
     /// Slots on their way that no task of ours or of the Go tools works on.
@@ -166,6 +167,31 @@ impl Found {
                 what,
                 format!("slots {slots}"),
                 format!("codisctl migrate start --slots {slots} --to {to}"),
+            );
+        }
+    }
+
+    /// Slots that a Go dashboard put online at the destination before all their keys were there: it leaves the
+    /// source in the node then.
+    fn broken_off(&mut self, cluster: &Cluster) {
+        let mut found: BTreeMap<(GroupId, GroupId), Vec<SlotId>> = BTreeMap::new();
+        for slot in cluster.known_slots().filter(|slot| slot.status == SlotStatus::Online) {
+            if let (Some(from), Some(at)) = (slot.from, slot.group) {
+                found.entry((from, at)).or_default().push(slot.id);
+            }
+        }
+        for ((from, at), slots) in found {
+            let slots: SlotSet = slots.into_iter().collect();
+            let what = format!(
+                "{} online at group {at} after a move from group {from} was broken off: keys may have stayed there, \
+                 which nobody can read",
+                plural(slots.len(), "slot is", "slots are")
+            );
+            self.add(
+                Severity::Warning,
+                what,
+                format!("slots {slots}"),
+                format!("compare their keys in both groups; back together: codisctl migrate start --slots {slots} --to {from}"),
             );
         }
     }
@@ -235,6 +261,14 @@ impl Found {
                 what,
                 proxy.addr.to_string(),
                 format!("codisctl proxy offline {}    waits for it", proxy.id),
+            );
+        }
+        for id in &cluster.suspended {
+            self.add(
+                Severity::Warning,
+                format!("a Go dashboard has told proxy {id} to stop: it did not answer in time"),
+                format!("proxy_suspend/{id}"),
+                "when it runs on it stops by itself: start it again",
             );
         }
         if !cluster.proxies.is_empty() && cluster.online_proxies().next().is_none() {
@@ -431,6 +465,22 @@ mod tests {
         );
         cluster.groups.remove(&GroupId(1));
         assert_eq!(found(&cluster)[0], "critical group 1 owns 1024 slots and does not exist");
+    }
+
+    #[test]
+    fn what_a_go_dashboard_leaves_after_a_failed_move_is_named() {
+        let mut cluster = healthy();
+        let mut left = Slot::unassigned(slot(20)).online_at(GroupId(2));
+        (left.from, left.to) = (Some(GroupId(1)), Some(GroupId(2)));
+        cluster.slots[20] = Some(Versioned::new(left, 6));
+        cluster.suspended.insert("px-1".to_owned());
+        assert_eq!(
+            found(&cluster),
+            [
+                "warning 1 slot is online at group 2 after a move from group 1 was broken off: keys may have stayed there, which nobody can read",
+                "warning a Go dashboard has told proxy px-1 to stop: it did not answer in time",
+            ]
+        );
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! Trees of real Codis 2 clusters: we leave the same ones, and can read them all.
+//! Trees of real Codis 2 clusters: we leave the same ones.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use codis_core::{
-    Action, ActionKind, Addr, Cluster, GroupId, Proxy, ProxyId, ProxyState, Role, Server, Slot, SlotId,
-    SlotStatus, Versioned,
+    Action, ActionKind, Addr, GroupId, Proxy, ProxyId, ProxyState, Role, Server, Slot, SlotId, SlotStatus,
+    Versioned,
 };
 use codis_store::{Product, Store};
 use serde_json::Value;
@@ -15,7 +15,6 @@ use crate::recorded::{self, Tree, dump, steps};
 
 on_both_stores! {
     our_writes_leave_the_recorded_trees,
-    every_recorded_tree_can_be_read,
 }
 
 const ROOT: &str = "/zk/codis/db_spec";
@@ -169,103 +168,5 @@ async fn our_writes_leave_the_recorded_trees(ground: Ground) {
         if number >= 2 {
             assert_same(&step.name, &dump(&ground, &store).await, &recorded, step.total_nodes);
         }
-    }
-}
-
-async fn every_recorded_tree_can_be_read(ground: Ground) {
-    let store = ground.connect().await;
-    store.ensure_dir("/").await.unwrap();
-    let product = product(&store);
-    for (number, step) in steps().into_iter().enumerate() {
-        step.apply_to(&store).await;
-        let cluster = product.load().await.unwrap();
-        assert_eq!(cluster.gaps, [], "{}", step.name);
-        read_actions(&store, &product, &step.name).await;
-        spot_check(number, &cluster);
-        if number == 18 {
-            acknowledgements(&store, &product).await;
-        }
-    }
-}
-
-async fn read_actions(store: &Store, product: &Product, name: &str) {
-    let names = store.children_many(&[format!("{ROOT}/actions")]).await.unwrap().remove(0);
-    let mut last = None;
-    for seq in names.unwrap_or_default() {
-        let action = product.action(seq.parse().unwrap()).await.unwrap().unwrap();
-        assert!(!matches!(action.kind, ActionKind::Unknown(_)), "{name}: {action:?}");
-        assert!(action.ts > 1_795_000_000 && action.seq > last, "{name}: {action:?}");
-        last = action.seq;
-    }
-}
-
-/// At step 18 one of three proxies has not acknowledged the newest action.
-async fn acknowledgements(store: &Store, product: &Product) {
-    let (actions, _) = product.watch_actions().await.unwrap();
-    let newest = *actions.last().unwrap();
-    let action = product.action(newest).await.unwrap().unwrap();
-    let ActionKind::SlotPreMigrate(of) = &action.kind else { panic!("{action:?}") };
-    assert_eq!(of.id, slot(7));
-    assert_eq!(action.receivers.len(), 3);
-    let ids: Vec<ProxyId> = (1..=3).map(|number| proxy(number).id).collect();
-    let acks = product.acks(newest, &ids).await.unwrap();
-    assert_eq!(acks.acked, ids[..2]);
-    assert_eq!((acks.waiting, acks.gone.len()), (vec![ids[2].clone()], 0));
-    // A receiver is listed as the text of its node.
-    let node = store.get(&format!("{ROOT}/proxy/proxy_3")).await.unwrap();
-    assert!(action.receivers.contains(&String::from_utf8(node.data).unwrap()));
-}
-
-/// What the recording says of itself.
-fn spot_check(step: usize, cluster: &Cluster) {
-    let of = |number| cluster.slot(slot(number)).expect("a recorded slot");
-    let master = |group| cluster.groups[&GroupId(group)].master().map(|server| server.addr.port());
-    let proxy_state = |number| cluster.proxies.get(&proxy(number).id).map(|proxy| proxy.state);
-    let go_tasks = || cluster.go_tasks.iter().map(|task| (task.slot.get(), task.to.0)).collect::<Vec<_>>();
-    match step {
-        0 => assert!(cluster.dashboard.is_none() && cluster.slots.iter().all(Option::is_none)),
-        1 => assert!(cluster.dashboard.as_ref().is_some_and(|dashboard| !dashboard.ephemeral)),
-        2 => assert_eq!((of(7).status, of(7).group, of(7).version), (SlotStatus::Offline, None, 0)),
-        12 => {
-            assert_eq!((master(1), master(2)), (Some(7001), Some(7003)));
-            assert_eq!((of(511).group, of(512).group), (Some(GroupId(1)), Some(GroupId(2))));
-            assert_eq!(cluster.online_proxies().count(), 3);
-            assert!(cluster.stale_fences().is_empty() && !cluster.all_ours());
-        }
-        13 => {
-            assert_eq!(master(1), Some(7002));
-            let old = cluster.server(&addr(7001)).unwrap();
-            assert_eq!((old.role, old.group, old.version), (Role::Offline, GroupId(1), 1));
-            let [lock] = cluster.locks.as_slice() else { panic!("{:?}", cluster.locks) };
-            assert!(lock.desc.starts_with("promote server") && lock.hostname == "HOST", "{lock:?}");
-        }
-        14 => assert!(cluster.locks.is_empty()),
-        15 => assert_eq!(cluster.groups[&GroupId(1)].slaves().count(), 1),
-        16 => assert!(cluster.groups[&GroupId(3)].servers.is_empty()),
-        17 => assert_eq!((go_tasks(), cluster.go_tasks[0].status.as_str()), (vec![(7, 2)], "pending")),
-        18 => assert_eq!((of(7).status, of(7).group), (SlotStatus::PreMigrate, Some(GroupId(1)))),
-        19 => assert_eq!(of(7).moving(), Some((GroupId(1), GroupId(2)))),
-        20 => assert_eq!(
-            (of(7).status, of(7).group, go_tasks().len()),
-            (SlotStatus::Online, Some(GroupId(2)), 0)
-        ),
-        21 => assert_eq!(proxy_state(3), Some(ProxyState::MarkOffline)),
-        22 => assert_eq!(proxy_state(3), Some(ProxyState::Online)),
-        24 => assert!(!cluster.groups.contains_key(&GroupId(3))),
-        27 => assert_eq!((proxy_state(2), cluster.stale_fences().contains(&"127.0.1.2:19002")), (None, true)),
-        29 => assert!(cluster.stale_fences().is_empty()),
-        31 => assert_eq!(of(8).status, SlotStatus::PreMigrate),
-        32 => assert_eq!((of(8).status, of(8).group), (SlotStatus::Online, Some(GroupId(1)))),
-        39 => {
-            // Online, with what it left in from and to: that means nothing now.
-            assert_eq!((of(20).status, of(20).moving()), (SlotStatus::Online, None));
-            assert!(of(20).from.is_some() && of(20).to.is_some());
-        }
-        40 => assert_eq!(go_tasks().len(), 3),
-        41 => assert!(go_tasks().is_empty()),
-        45 => assert!(cluster.dashboard.is_none()),
-        47 => assert!(cluster.dashboard.is_some()),
-        49 => assert_eq!((of(0).status, of(0).group), (SlotStatus::Offline, None)),
-        _ => {}
     }
 }

@@ -15,4 +15,5 @@ mod gc;
 mod golden;
 mod product;
 mod recorded;
+mod states;
 mod walk;

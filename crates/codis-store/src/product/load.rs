@@ -35,6 +35,7 @@ impl Product {
             layout.groups(),
             layout.proxies(),
             layout.fences(),
+            layout.suspensions(),
             layout.moves(),
             layout.go_tasks(),
             layout.locks(),
@@ -44,7 +45,9 @@ impl Product {
         let (lists, nodes) = tokio::try_join!(self.store.children_many(&lists), self.store.get_many(&known))?;
         let mut lists = lists.into_iter().map(Option::unwrap_or_default);
         let mut list = || lists.next().unwrap_or_default();
-        let (groups, proxies, fences, moves, tasks, locks) = (list(), list(), list(), list(), list(), list());
+        let (groups, proxies) = (list(), list());
+        (cluster.fences, cluster.suspended) = (list().into_iter().collect(), list().into_iter().collect());
+        let (moves, tasks, locks) = (list(), list(), list());
 
         let mut gaps = Gaps::default();
         let mut nodes = known.iter().zip(nodes);
@@ -55,7 +58,6 @@ impl Product {
         cluster.dashboard =
             next().and_then(|(path, node)| gaps.keep(path, wire::dashboard_from(node.ephemeral, &node.data)));
         cluster.mover = next().and_then(|(path, node)| gaps.keep(path, wire::mover_from(&node.data)));
-        cluster.fences = fences.into_iter().collect();
 
         let places = |dir: String, names: &[String]| -> Vec<String> {
             names.iter().map(|name| format!("{dir}/{name}")).collect()
