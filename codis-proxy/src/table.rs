@@ -69,13 +69,16 @@ impl Route {
 pub(crate) struct Table {
     /// Counts the tables of this process; a later table has a higher one.
     pub(crate) epoch: u64,
+    /// Counts the registrations of this process in its product. What was found out under another one
+    /// is void: routes that are the same again may have been others in between.
+    pub(crate) membership: u64,
     routes: Vec<Route>,
 }
 
 impl Table {
     /// A table in which no slot is assigned.
     pub(crate) fn unassigned() -> Self {
-        Self { epoch: 0, routes: vec![Route::Unassigned; usize::from(SLOT_COUNT)] }
+        Self { epoch: 0, membership: 0, routes: vec![Route::Unassigned; usize::from(SLOT_COUNT)] }
     }
 
     /// The route of a slot.

@@ -246,6 +246,7 @@ impl Follower {
     }
 
     async fn install(&mut self) {
+        self.membership += 1;
         let table = self.next_table();
         if timeout(DRAIN, self.workers.install(table)).await.is_err() {
             tracing::warn!("requests sent under old routes are still unfinished on a server");

@@ -132,6 +132,7 @@ pub(crate) async fn run(
         auto_online: follow.auto_online,
         password: config.limits.password.clone(),
         view: View::empty(),
+        membership: 0,
         seen: None,
         workers,
         listener: Some(listener),
@@ -194,6 +195,8 @@ struct Follower {
     /// For the servers.
     password: Option<Secret>,
     view: View,
+    /// Counts our registrations.
+    membership: u64,
     /// The newest action that was looked at.
     seen: Option<u64>,
     workers: Workers,
@@ -255,7 +258,8 @@ impl Follower {
     /// routes is unfinished. Slots that cannot be resolved are logged.
     fn next_table(&mut self) -> Arc<Table> {
         let old = self.workers.table();
-        let (table, troubles) = self.view.table(&old, old.epoch + 1);
+        let (mut table, troubles) = self.view.table(&old, old.epoch + 1);
+        table.membership = self.membership;
         for trouble in troubles.iter().take(3) {
             let kept = if table.route(trouble.slot).master().is_some() { "its old route" } else { "errors" };
             tracing::error!(slot = %trouble.slot, why = trouble.why, serving = kept, "a slot cannot be resolved");

@@ -344,6 +344,30 @@ fn a_server_that_hangs_is_asked_again_only_after_the_connection_is_dead_there() 
 }
 
 #[test]
+fn a_pair_that_does_not_work_holds_up_no_other() {
+    need!("redis");
+    let (s, d, other) = (Group::start(), Group::start(), Group::start());
+    ask(&s.master, "MSET first 1 a 2 b 3 c 4");
+    run(async {
+        let movers = Movers::with(settings());
+        settle(&movers, &s, &d, &[b"first"]).await.unwrap();
+        settle(&movers, &s, &other, &[b"a"]).await.unwrap();
+        d.master.stop();
+        let (hanging, moved) = tokio::join!(settle(&movers, &s, &d, &[b"b"]), async {
+            tokio::time::timeout(Duration::from_secs(1), settle(&movers, &s, &other, &[b"c"])).await
+        });
+        hanging.unwrap_err();
+        moved.expect("the source serves others meanwhile").unwrap();
+        assert_eq!(movers.stats().broken_pairs, 1);
+        settle(&movers, &s, &other, &[b"d"]).await.unwrap();
+        d.master.cont();
+        settle_soon(&movers, &s, &d, b"b").await;
+    });
+    assert_eq!(ask(&other.master, "GET c").text(), "4");
+    assert_eq!(ask(&d.master, "GET b").text(), "3");
+}
+
+#[test]
 fn a_server_that_is_no_longer_a_master_is_not_waited_for() {
     need!("redis");
     let (s, d) = (Group::start(), Group::start());

@@ -93,6 +93,9 @@ impl Worker {
         let old = std::mem::replace(&mut self.table, table);
         let table = self.table.clone();
         self.use_backends(&table);
+        if table.membership != old.membership {
+            SlotId::all().for_each(|slot| self.movers.clear(slot));
+        }
         for slot in table.changed_from(&old) {
             if let Route::Migrate { .. } = old.route(slot) {
                 self.await_hand_overs(slot);

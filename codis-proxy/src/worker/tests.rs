@@ -322,3 +322,26 @@ async fn a_migrating_slot_hands_keys_over_before_it_serves_them() {
     assert_eq!(to.client().call(&["DBSIZE"]).unwrap(), Reply::Int(198));
     assert!(fixture.workers.stats().await.on_demand_moves > 0);
 }
+
+#[tokio::test]
+async fn what_was_settled_under_another_registration_is_void() {
+    need!("redis");
+    let (from, to) = (RedisServer::start(), RedisServer::start());
+    let mut fixture = Fixture::start(Limits::default(), migrate(&from, &to)).await;
+    let mut client = fixture.client();
+    assert_eq!(from.client().call(&["SET", "k", "v"]).unwrap().text(), "OK");
+    let mut client = beside(move || {
+        assert_eq!(client.call(&["GET", "k"]).unwrap().text(), "v");
+        client
+    })
+    .await;
+    assert_eq!(fixture.workers.stats().await.moves.settled, 1);
+    // While this proxy was cut off, the move was taken back and begun again: its route looks the same.
+    assert_eq!(to.client().call(&["DEL", "k"]).unwrap(), Reply::Int(1));
+    assert_eq!(from.client().call(&["SET", "k", "since"]).unwrap().text(), "OK");
+    let mut table = (*fixture.table(&migrate(&from, &to))).clone();
+    table.membership += 1;
+    timeout(DEADLINE, fixture.workers.install(Arc::new(table))).await.unwrap();
+    assert_eq!(beside(move || client.call(&["GET", "k"]).unwrap().text()).await, "since");
+    assert_eq!(from.client().call(&["DBSIZE"]).unwrap(), Reply::Int(0));
+}
