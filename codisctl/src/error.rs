@@ -62,6 +62,12 @@ impl Stop {
     }
 }
 
+/// A check that found something: `what`, and the first of it, `PLACE: WHY`.
+pub(crate) fn problems(what: &str, first: &str) -> Failure {
+    let (place, why) = first.split_once(": ").unwrap_or((first, ""));
+    Failure::new(FailureKind::Problems, what, place, why)
+}
+
 /// The four parts: what, where, why, next.
 pub(crate) fn text(failure: &Failure) -> String {
     let mut text = format!("error: {}\n", failure.what);

@@ -6,7 +6,7 @@ use codis_core::{
     ProductName,
     plan::{Plan, Step},
 };
-use codis_ops::{Consent, Context, Events, Failure, FailureKind, Permit, Receipt, apply};
+use codis_ops::{Consent, Context, Events, Failure, FailureKind, Permit, Receipt, StoreAccess, apply};
 use serde::Serialize;
 
 use crate::{
@@ -55,6 +55,11 @@ impl Session {
         let mut cx = Context::connect(&self.settings.target(product)?).await?;
         cx.set_argv(&self.line);
         Ok(cx)
+    }
+
+    /// Connects to the store alone, which must exist; no product need be named.
+    pub(crate) async fn access(&self) -> Result<StoreAccess, Failure> {
+        StoreAccess::connect(self.settings.store()?, self.settings.timeout).await
     }
 
     /// How long a list waits for the servers or proxies that it shows: one that does not answer is a

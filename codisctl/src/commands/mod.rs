@@ -3,8 +3,10 @@
 //! A verb resolves what was typed, loads the snapshot, lets `codis_core::plan` decide, shows the
 //! plan, asks, has it carried out, and says how to go on.
 
+mod action;
 mod audit;
 mod group;
+mod lock;
 mod migrate;
 mod playground;
 mod product;
@@ -12,6 +14,7 @@ mod proxy;
 mod server;
 mod slot;
 mod status;
+mod store;
 mod task;
 
 use codis_core::Cluster;
@@ -46,6 +49,15 @@ pub(crate) enum Noun {
     #[command(subcommand)]
     Task(task::Task),
     Audit(audit::AuditArgs),
+    /// The lock on the topology: who holds it
+    #[command(subcommand)]
+    Lock(lock::Lock),
+    /// What was announced to the proxies
+    #[command(subcommand)]
+    Action(action::Action),
+    /// The nodes of the store as they are
+    #[command(subcommand)]
+    Store(store::Store),
 }
 
 /// Runs the verb.
@@ -61,6 +73,9 @@ pub(crate) async fn run(session: &Session, noun: &Noun) -> Done {
         Noun::Migrate(verb) => migrate::run(session, verb).await,
         Noun::Task(verb) => task::run(session, verb).await,
         Noun::Audit(args) => audit::run(session, args).await,
+        Noun::Lock(verb) => lock::run(session, verb).await,
+        Noun::Action(verb) => action::run(session, verb).await,
+        Noun::Store(verb) => store::run(session, verb).await,
     }
 }
 

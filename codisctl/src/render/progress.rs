@@ -120,7 +120,7 @@ impl Picture {
             return;
         }
         self.last_log = Some((now, Instant::now()));
-        self.line(ui, &format!("{} {}", units::time(unix_ms()), wave_log(wave)));
+        self.line(ui, &format!("{} {}", units::time(units::now_ms()), wave_log(wave)));
     }
 
     /// Redraws.
@@ -223,11 +223,6 @@ fn wave_log(wave: &WaveProgress) -> String {
         }
         phase => format!("{head} {}{note}", phase.as_str()),
     }
-}
-
-fn unix_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn keys(wave: &WaveProgress) -> String {

@@ -71,6 +71,12 @@ fn three(value: f64) -> String {
     }
 }
 
+/// Now, Unix milliseconds.
+pub(crate) fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// `2026-11-22 14:32:08`, in UTC, of Unix milliseconds.
 pub(crate) fn date_time(unix_ms: u64) -> String {
     let (year, month, day) = civil(unix_ms / 86_400_000);

@@ -54,12 +54,14 @@ fn a_group_grows_changes_its_master_and_goes() {
     writes 2  server TWO: becomes a master
     writes 3  servers/group_1/ONE: offline (version 0); servers/group_1/TWO: master (version 0)
     writes 4  actions: group_changed, acknowledged by every online proxy
-    writes 5  server ONE: replicates from TWO
-    step 1 of 5 done in N ms
-    step 2 of 5 done in N ms
-    step 3 of 5 done in N ms
-    step 4 of 5 done in N ms
-    step 5 of 5 done in N ms
+    writes 5  server TWO: takes writes
+    writes 6  server ONE: replicates from TWO
+    step 1 of 6 done in N ms
+    step 2 of 6 done in N ms
+    step 3 of 6 done in N ms
+    step 4 of 6 done in N ms
+    step 5 of 6 done in N ms
+    step 6 of 6 done in N ms
     done      make TWO the master of group 1
     next      codisctl group show 1
     ");

@@ -9,3 +9,4 @@ mod settings;
 mod size;
 mod support;
 mod terminal;
+mod upkeep;

@@ -1,8 +1,8 @@
 //! Every mistake is answered with what, where, why and what next, and with its exit status.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 
-use codis_testkit::PortLease;
+use codis_testkit::{PortLease, need};
 
 use crate::support::{Desk, PRODUCT};
 
@@ -199,7 +199,8 @@ fn a_group_without_a_master_is_4() {
 #[test]
 fn a_second_master_is_4() {
     let desk = Desk::new().with_product();
-    desk.run(&["group", "add", "1", "--master", "127.0.0.1:7001", "--yes"]).ok();
+    let node = r#"{"type":"master","group_id":1,"addr":"127.0.0.1:7001"}"#;
+    desk.write("servers/group_1/127.0.0.1:7001", node);
     let ran = desk.run(&["server", "add", "1", "127.0.0.1:7002", "--role", "master", "--yes"]);
     insta::assert_snapshot!(ran.all(), @"
     --- 4
@@ -257,6 +258,80 @@ fn a_change_without_a_terminal_needs_yes() {
       next   codisctl group add 1 --yes    or --dry-run, which only shows the plan
     ");
     assert_eq!(desk.run(&["group", "list"]).ok().out, "0 groups\n");
+}
+
+#[test]
+fn a_store_that_answers_garbage_is_5() {
+    let mut desk = Desk::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    desk.name(&addr, "JUNK");
+    // Answers everybody until the test process ends.
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\nthis is not ZooKeeper");
+        }
+    });
+    let store = format!("zk://{addr}");
+    for args in [&["status"][..], &["store", "ls"], &["product", "init", "--yes"]] {
+        let ran = desk.bare(&[&["--store", &store, "--product", PRODUCT, "--timeout", "1s"], args].concat());
+        assert_eq!(ran.status, 5, "{}", ran.all());
+        assert!(ran.err.contains("\n  where  zk://JUNK\n"), "{}", ran.err);
+        assert!(ran.err.contains("\n  why    ") && ran.err.contains("\n  next   "), "{}", ran.err);
+    }
+}
+
+#[test]
+fn a_missing_slot_node_is_named_and_put_back() {
+    need!("redis");
+    let mut desk = Desk::new().with_product();
+    let one = desk.redis("ONE");
+    desk.run(&["group", "add", "1", "--master", &one.addr(), "--yes"]).ok();
+    desk.run(&["slot", "assign", "0-1023", "1", "--yes"]).ok();
+    desk.delete("slots/slot_7");
+    let status = desk.run(&["status", "--output", "json"]).json();
+    assert_eq!(status["findings"][0]["what"], "1 slot node is missing");
+    assert_eq!(status["findings"][0]["fix"], "codisctl slot init");
+    desk.run(&["group", "add", "2", "--yes"]).ok();
+    let moved = desk.run(&["migrate", "start", "--slots", "7", "--to", "1", "--yes"]);
+    assert_eq!(moved.status, 1, "{}", moved.all());
+    assert!(moved.err.contains("  where  slots/slot_7\n  why    the node does not exist\n"), "{}", moved.err);
+    assert!(moved.err.ends_with("  next   codisctl product init\n"), "{}", moved.err);
+    insta::assert_snapshot!(desk.run(&["product", "init", "--yes"]).all(), @"
+    --- 0
+    plan      put back 1 slot node of product feed
+    note      the product is in use: assign them to the group that has their keys
+    writes 1  slots/slot_7: created, offline, no group
+    step 1 of 1 done in N ms
+    done      put back 1 slot node of product feed
+    next      codisctl slot assign 7 GROUP
+    ");
+    desk.run(&["slot", "assign", "7", "1", "--yes"]).ok();
+    assert_eq!(desk.run(&["status", "--output", "json"]).json()["slots"]["online"], 1024);
+}
+
+#[test]
+fn a_node_with_the_access_list_of_a_file_is_1() {
+    need!("zookeeper");
+    let mut desk = Desk::zk().with_product();
+    // A group that was made as the Go tools make servers: nobody may create below it.
+    need!("redis");
+    desk.write("servers/group_1", "");
+    desk.run(&["group", "remove", "1", "--yes"]).ok();
+    desk.write("servers/group_1", "");
+    let one = desk.redis("ONE");
+    insta::assert_snapshot!(desk.run(&["server", "add", "1", &one.addr(), "--role", "master", "--yes"]).all(), @"
+    --- 1
+    plan      add ONE to group 1 as master
+    writes 1  servers/group_1/ONE: created, master
+    writes 2  actions: group_changed, acknowledged by every online proxy
+    error: cannot complete this step: servers/group_1/ONE: created, master
+      where  /zk/codis/db_feed/servers/group_1/ONE
+      why    the access list of the node or of /zk/codis/db_feed/servers/group_1 forbids it; 19, which the Go tools give to nodes without children, lets nobody create or delete below
+      next   codisctl store get /zk/codis/db_feed/servers/group_1    shows the list; with a client of ZooKeeper: setAcl /zk/codis/db_feed/servers/group_1 world:anyone:cdrwa
+    ");
+    let shown = desk.run(&["store", "get", "/zk/codis/db_feed/servers/group_1"]).ok();
+    assert!(shown.out.contains("access    world:anyone:19\n"), "{}", shown.out);
 }
 
 #[test]

@@ -161,13 +161,27 @@ impl Desk {
 
     /// Writes nodes behind the program's back; makes those that are not there.
     pub(crate) fn write_all(&self, nodes: &[(String, String)]) {
+        self.with_store(async |store| {
+            for (path, data) in nodes {
+                put(store, &format!("/zk/codis/db_{PRODUCT}/{path}"), data.as_bytes()).await;
+            }
+        });
+    }
+
+    /// Deletes a node behind the program's back.
+    pub(crate) fn delete(&self, path: &str) {
+        self.with_store(async |store| {
+            store.delete(&format!("/zk/codis/db_{PRODUCT}/{path}"), None).await.unwrap();
+        });
+    }
+
+    /// Does something to the store behind the program's back.
+    pub(crate) fn with_store(&self, work: impl AsyncFnOnce(&Store)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let store =
                 Store::connect(&self.store.parse().unwrap(), &ConnectOptions::control()).await.unwrap();
-            for (path, data) in nodes {
-                put(&store, &format!("/zk/codis/db_{PRODUCT}/{path}"), data.as_bytes()).await;
-            }
+            work(&store).await;
             store.close().await.unwrap();
         });
     }

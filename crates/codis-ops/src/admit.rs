@@ -108,6 +108,7 @@ fn silent(what: &str, addr: &Addr, error: &RedisError) -> Failure {
         RedisCause::Auth(_) | RedisCause::Refused(_) => {
             "put its password into CODIS_PASSWORD or password_file: all servers of a product have the same"
         }
+        RedisCause::Unexpected(_) => "give the address of a Redis server; this is something else",
         _ => "start it, or correct the address, then run this again",
     };
     let why = error.cause.to_string();

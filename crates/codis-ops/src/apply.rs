@@ -153,7 +153,7 @@ async fn take(cx: &Context, step: &Step, events: &Events) -> Result<(), Failure>
         Step::Announce { kind, confirm } => {
             return announce_to_all(cx, kind, *confirm, events).await.map(drop);
         }
-        Step::RemoveProduct(_) => return removal::remove(cx).await,
+        Step::RemoveProduct(_) => return removal::remove(cx, events).await,
         Step::AwaitProxyGone(id) => return await_gone(cx, id, events).await,
         Step::CreateGroup(id) => ignore(product.create_group(*id).await, &ErrorKind::NodeExists),
         Step::RemoveGroup(id) => ignore(product.remove_group(*id).await, &ErrorKind::NoNode),

@@ -62,20 +62,8 @@ impl Context {
     }
 
     async fn open(target: &Target, create_local: bool) -> Result<Self, Failure> {
-        let mut options = ConnectOptions::control();
-        options.connect_timeout = target.timeout;
-        options.op_timeout = target.timeout;
-        options.create_local = create_local;
-        let store = Store::connect(&target.store, &options).await.map_err(|error| {
-            let mut failure =
-                Failure::store(format!("cannot reach the store of product {}", target.product), &error);
-            failure.kind = FailureKind::Unreachable;
-            failure.place = target.store.to_string();
-            if matches!(target.store, StoreAddr::Local { .. }) && error.kind == ErrorKind::NoNode {
-                return failure.next("codisctl product init NAME    makes a local store");
-            }
-            failure
-        })?;
+        let what = format!("cannot reach the store of product {}", target.product);
+        let store = open_store(&target.store, target.timeout, create_local, &what).await?;
         let redis = codis_redis::ConnectOptions {
             connect_timeout: CONNECT.min(target.timeout),
             command_timeout: target.timeout,
@@ -124,19 +112,69 @@ impl Context {
         self.product.load().await.map_err(|error| Failure::store(what, &error))
     }
 
-    /// Names of the products in this store.
-    ///
-    /// # Errors
-    /// If the store does not answer.
-    pub async fn products(&self) -> Result<Vec<ProductName>, Failure> {
-        let products = Product::list(self.product.store()).await;
-        products.map_err(|error| Failure::store("cannot list the products", &error))
-    }
-
     /// Ends the session; what it held in the store goes at once.
     pub async fn close(self) {
         // A session that cannot be closed ends by its time-out.
         let _ = self.product.store().close().await;
+    }
+}
+
+async fn open_store(
+    addr: &StoreAddr,
+    timeout: Duration,
+    create_local: bool,
+    what: &str,
+) -> Result<Store, Failure> {
+    let mut options = ConnectOptions::control();
+    options.connect_timeout = timeout;
+    options.op_timeout = timeout;
+    options.create_local = create_local;
+    Store::connect(addr, &options).await.map_err(|error| {
+        let mut failure = Failure::store(what, &error);
+        failure.kind = FailureKind::Unreachable;
+        failure.place = addr.to_string();
+        if matches!(addr, StoreAddr::Local { .. }) && error.kind == ErrorKind::NoNode {
+            return failure.next("codisctl product init NAME    makes a local store");
+        }
+        failure
+    })
+}
+
+/// A store in which no product, or not just one, is looked at.
+#[derive(Debug, Clone)]
+pub struct StoreAccess {
+    pub(crate) store: Store,
+    addr: StoreAddr,
+}
+
+impl StoreAccess {
+    /// Connects to a store that exists: looking makes none.
+    ///
+    /// # Errors
+    /// `Unreachable` if it does not answer in time, or is a local one that does not exist.
+    pub async fn connect(addr: &StoreAddr, timeout: Duration) -> Result<Self, Failure> {
+        let store = open_store(addr, timeout, false, "cannot reach the store").await?;
+        Ok(Self { store, addr: addr.clone() })
+    }
+
+    /// Where it is.
+    pub fn addr(&self) -> &StoreAddr {
+        &self.addr
+    }
+
+    /// Names of the products in it.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn products(&self) -> Result<Vec<ProductName>, Failure> {
+        let products = Product::list(&self.store).await;
+        products.map_err(|error| Failure::store("cannot list the products", &error))
+    }
+
+    /// Ends the session.
+    pub async fn close(self) {
+        // A session that cannot be closed ends by its time-out.
+        let _ = self.store.close().await;
     }
 }
 

@@ -95,11 +95,25 @@ impl Failure {
             ErrorKind::Ambiguous => {
                 (FailureKind::Failed, "run the same command again: it looks first at what was done")
             }
+            ErrorKind::NoAuth => return Self::no_access(what, error),
             _ => (FailureKind::Failed, "codisctl status"),
         };
         Self::new(kind, what, &error.path, causes(error, &format!("{} {}: ", error.op, error.path)))
             .next(next)
             .stale()
+    }
+
+    /// Creating and deleting is allowed or forbidden by the node above.
+    fn no_access(what: impl fmt::Display, error: &StoreError) -> Self {
+        let above = error.path.rsplit_once('/').map_or("/", |(above, _)| above);
+        let why = format!(
+            "the access list of the node or of {above} forbids it; 19, which the Go tools give to nodes \
+             without children, lets nobody create or delete below"
+        );
+        Self::new(FailureKind::Failed, what, &error.path, why).next(format!(
+            "codisctl store get {above}    shows the list; with a client of ZooKeeper: \
+             setAcl {above} world:anyone:cdrwa"
+        ))
     }
 
     /// A server did not do what it should while doing `what`.

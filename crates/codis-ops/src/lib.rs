@@ -4,10 +4,12 @@
 //! applies plans step by step and moves slots. What it does is told as a stream of [`Event`]s; what
 //! goes wrong is a [`Failure`] with the four things a person needs.
 
+pub mod actions;
 mod admit;
 mod announce;
 mod apply;
 pub mod audit;
+pub mod browse;
 pub mod config;
 mod context;
 mod events;
@@ -22,7 +24,7 @@ mod replication;
 
 pub use admit::admit;
 pub use apply::{Receipt, apply};
-pub use context::{Context, Secret, Target};
+pub use context::{Context, Secret, StoreAccess, Target};
 pub use events::{Event, EventStream, Events, WavePhase, WaveProgress};
 pub use failure::{Failure, FailureKind};
 pub use permit::{Consent, Permit};

@@ -6,12 +6,11 @@ use codis_core::{
     Cluster,
     plan::{self, Plan},
 };
-use codis_store::{ErrorKind, Node, Op, StoreError};
+use codis_store::{ErrorKind, StoreError};
+use tokio::time::Instant;
 
-use crate::{Context, Failure, FailureKind};
+use crate::{Context, Event, Events, Failure, FailureKind};
 
-/// Nodes deleted in one transaction: a few milliseconds of a local store.
-const BATCH: usize = 128;
 /// How long a dashboard may take to accept a connection; the Go tools wait as long.
 const KNOCK: Duration = Duration::from_secs(3);
 
@@ -51,70 +50,37 @@ async fn listens(addr: &str) -> bool {
     tokio::time::timeout(2 * KNOCK, knock).await.is_ok_and(|knocked| knocked.unwrap_or(true))
 }
 
-/// Deletes everything below the product's root, and the root. Under `LOCK`.
+/// Deletes everything that the store has of the product, once more looked at. Under `LOCK`.
 ///
-/// In this order, so that stopping anywhere leaves nothing that could be used and can be completed by
-/// asking again: slots, each still at the version at which it was looked at, so that no proxy can start
-/// serving; everything else, children first; and in one transaction the lock and the root. A node that
-/// appears meanwhile keeps its parents, and the next run finds it.
-pub(crate) async fn remove(cx: &Context) -> Result<(), Failure> {
+/// An interrupted removal leaves a product that is still listed, and is completed by asking again.
+pub(crate) async fn remove(cx: &Context, events: &Events) -> Result<(), Failure> {
     let what = format!("cannot remove product {}", cx.product_name());
-    let fail = |error: StoreError| failed(&what, &error);
     let mut cluster = cx.load().await?;
     // It is ours now; who waits behind us finds nothing.
     cluster.locks.clear();
-    let slots = cluster.slots.clone();
     decide(cluster).await?;
-    let root = cx.product.root().to_owned();
-    let (store, locks) = (cx.product.store(), format!("{root}/LOCK"));
-    let slots = slots.iter().flatten().map(|slot| Op::Delete {
-        path: format!("{root}/slots/slot_{}", slot.id),
-        version: Some(slot.version),
-    });
-    delete(cx, slots.collect()).await.map_err(fail)?;
-    let below = tree(cx, &root).await.map_err(fail)?;
-    let (held, rest): (Vec<_>, Vec<_>) = below.into_iter().partition(|(path, _)| path.starts_with(&locks));
-    if let Some((path, _)) = rest.iter().find(|(_, node)| node.ephemeral) {
-        let why = "somebody has registered while the product was removed";
-        return Err(Failure::new(FailureKind::Unsafe, what, path, why)
-            .next("stop that program, then run this again: it does the rest"));
-    }
-    delete(cx, rest.iter().rev().map(removal).collect()).await.map_err(fail)?;
-    let mut last: Vec<Op> = held.iter().rev().map(removal).collect();
-    last.push(Op::Delete { path: root, version: None });
-    store.commit_settled(last).await.map(drop).map_err(fail)
+    nobody_else_lives(cx, &what).await?;
+    let on = format!("the nodes of product {}", cx.product_name());
+    let begun = Instant::now();
+    let progress = |_| {
+        events.emit(Event::Waiting { on: vec![on.clone()], ms: begun.elapsed().as_millis() as u64 });
+    };
+    cx.product.remove(progress).await.map(drop).map_err(|error| failed(&what, &error))
 }
 
-fn removal((path, node): &(String, Node)) -> Op {
-    Op::Delete { path: path.clone(), version: Some(node.version) }
-}
-
-async fn delete(cx: &Context, ops: Vec<Op>) -> Result<(), StoreError> {
-    for batch in ops.chunks(BATCH) {
-        cx.product.store().commit_settled(batch.to_vec()).await?;
+/// A node that goes with a session is that of a program at work, also of one that this version does not know.
+async fn nobody_else_lives(cx: &Context, what: &str) -> Result<(), Failure> {
+    let locks = format!("{}/LOCK/", cx.product.root());
+    let mut walk = cx.product.store().walk(cx.product.root(), usize::MAX, false);
+    while let Some(page) = walk.next_page().await.map_err(|error| failed(what, &error))? {
+        let alive = page.iter().find(|node| node.stat.owner != 0 && !node.path.starts_with(&locks));
+        if let Some(node) = alive {
+            let why = "a program that is at work with the product keeps this node";
+            return Err(Failure::new(FailureKind::Unsafe, what, &node.path, why)
+                .next("stop that program, then run this again"));
+        }
     }
     Ok(())
-}
-
-/// Everything below a node, parents before their children.
-async fn tree(cx: &Context, root: &str) -> Result<Vec<(String, Node)>, StoreError> {
-    let store = cx.product.store();
-    let mut all = Vec::new();
-    let mut level = vec![root.to_owned()];
-    while !level.is_empty() {
-        let lists = store.children_many(&level).await?;
-        let below: Vec<String> = level
-            .iter()
-            .zip(lists)
-            .flat_map(|(path, names)| {
-                names.unwrap_or_default().into_iter().map(move |name| format!("{path}/{name}"))
-            })
-            .collect();
-        let nodes = store.get_many(&below).await?;
-        all.extend(below.iter().cloned().zip(nodes).filter_map(|(path, node)| Some((path, node?))));
-        level = below;
-    }
-    Ok(all)
 }
 
 fn failed(what: &str, error: &StoreError) -> Failure {

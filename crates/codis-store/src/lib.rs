@@ -21,7 +21,9 @@ pub use address::{BadStoreAddr, StoreAddr};
 pub use error::{ErrorKind, StoreError};
 pub use local::LocalStore;
 pub use node::{Acl, ConnectOptions, CreateMode, Node, NodeStat, Op, OpDone, SessionState};
-pub use product::{Acks, DashboardGuard, Found, Lease, Product, Published, TopologyLock};
+pub use product::{
+    Acks, DashboardGuard, Followed, Found, Lease, Product, Published, RecentActions, TopologyLock,
+};
 pub use store::Store;
 pub use walk::{Listed, Walk};
 pub use watch::{Fired, Watch};

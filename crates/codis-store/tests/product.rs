@@ -331,6 +331,10 @@ async fn old_actions_are_collected(ground: Ground) {
         product.acknowledge(published.seq, &proxy(1)).await.unwrap();
         seqs.push(published.seq);
     }
+    let recent = product.recent_actions(2).await.unwrap();
+    assert_eq!(recent.there, 12);
+    let newest: Vec<_> = recent.newest.found.iter().map(|one| (one.action.seq, one.acked.clone())).collect();
+    assert_eq!(newest, [11, 10].map(|n| (Some(seqs[n]), vec!["p1".to_owned()])), "newest first");
     // What a publisher that died half-way leaves.
     let responses = format!("{ROOT}/ActionResponse");
     let orphan = format!("{responses}/0000000001");

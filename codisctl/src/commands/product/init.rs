@@ -1,4 +1,7 @@
-use codis_core::{ProductName, plan};
+use codis_core::{
+    ProductName,
+    plan::{self, Step},
+};
 use codis_ops::Context;
 
 use crate::{
@@ -9,7 +12,8 @@ use crate::{
 /// Create a product with its 1024 slots
 ///
 /// The slots are offline and have no group. A local store that does not exist is made. Run again
-/// after an interruption it creates the slots that are missing.
+/// after an interruption it creates the slots that are missing; in a product in use it puts back slot
+/// nodes that have got lost.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -38,7 +42,13 @@ pub(in crate::commands) async fn initialise(session: &Session, product: ProductN
     let cluster = cx.load().await?;
     let plan = plan::init(&cluster)?;
     if session.carry_out(&cx, &plan, Sure::Yes).await?.is_some() {
-        session.ui.next("codisctl group add 1 --master HOST:PORT    then: codisctl slot assign 0-1023 1");
+        let next = match plan.steps.as_slice() {
+            [Step::CreateSlots(slots)] if !cluster.groups.is_empty() => {
+                format!("codisctl slot assign {slots} GROUP")
+            }
+            _ => "codisctl group add 1 --master HOST:PORT    then: codisctl slot assign 0-1023 1".to_owned(),
+        };
+        session.ui.next(&next);
     }
     cx.close().await;
     Ok(())

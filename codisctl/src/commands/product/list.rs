@@ -1,5 +1,3 @@
-use codis_core::ProductName;
-use codis_ops::{Context, Failure, FailureKind, StoreAddr};
 use serde::Serialize;
 
 use crate::{
@@ -19,8 +17,6 @@ Examples:
 Exit status: 0 done · 5 store unreachable")]
 pub(crate) struct ListArgs {}
 
-const WHAT: &str = "cannot list the products";
-
 #[derive(Debug, Serialize)]
 struct Products {
     store: String,
@@ -28,32 +24,12 @@ struct Products {
 }
 
 pub(super) async fn run(session: &Session, _args: &ListArgs) -> Done {
-    let target = session.settings.target(any_product()?)?;
-    let store = target.store.to_string();
-    exists(&target.store)?;
-    let cx = Context::connect_any(&target)
-        .await
-        .map_err(|failure| Failure { what: WHAT.to_owned(), ..failure })?;
-    let products = cx.products().await?;
-    cx.close().await;
+    let access = session.access().await?;
+    let products = access.products().await?;
+    let store = access.addr().to_string();
+    access.close().await;
     let products = products.iter().map(ToString::to_string).collect();
     session.ui.report(&Products { store, products })
-}
-
-/// A context is always that of a product; listing looks at none.
-fn any_product() -> Result<ProductName, Failure> {
-    "any".parse().map_err(|error| Failure::new(FailureKind::Failed, WHAT, "", error))
-}
-
-/// Looking must not make a local store.
-fn exists(store: &StoreAddr) -> Result<(), Failure> {
-    match store {
-        StoreAddr::Local { path } if !path.exists() => {
-            Err(Failure::new(FailureKind::Unreachable, WHAT, store, "there is no such file")
-                .next("codisctl product init NAME    makes a local store"))
-        }
-        _ => Ok(()),
-    }
 }
 
 impl Report for Products {

@@ -2,6 +2,7 @@
 
 mod init;
 mod list;
+mod remove;
 mod show;
 
 use crate::{error::Done, session::Session};
@@ -11,6 +12,7 @@ pub(crate) enum Product {
     Init(init::InitArgs),
     List(list::ListArgs),
     Show(show::ShowArgs),
+    Remove(remove::RemoveArgs),
 }
 
 pub(super) async fn run(session: &Session, verb: &Product) -> Done {
@@ -18,6 +20,7 @@ pub(super) async fn run(session: &Session, verb: &Product) -> Done {
         Product::Init(args) => init::run(session, args).await,
         Product::List(args) => list::run(session, args).await,
         Product::Show(args) => show::run(session, args).await,
+        Product::Remove(args) => remove::run(session, args).await,
     }
 }
 

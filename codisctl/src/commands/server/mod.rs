@@ -2,6 +2,7 @@
 
 mod add;
 mod info;
+mod offline;
 mod remove;
 
 use crate::{error::Done, session::Session};
@@ -10,6 +11,7 @@ use crate::{error::Done, session::Session};
 pub(crate) enum Server {
     Add(add::AddArgs),
     Remove(remove::RemoveArgs),
+    Offline(offline::OfflineArgs),
     Info(info::InfoArgs),
 }
 
@@ -17,6 +19,7 @@ pub(super) async fn run(session: &Session, verb: &Server) -> Done {
     match verb {
         Server::Add(args) => add::run(session, args).await,
         Server::Remove(args) => remove::run(session, args).await,
+        Server::Offline(args) => offline::run(session, args).await,
         Server::Info(args) => info::run(session, args).await,
     }
 }

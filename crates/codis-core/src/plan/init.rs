@@ -23,11 +23,9 @@ pub fn init(cluster: &Cluster) -> Result<Plan, Refusal> {
             return Err(Refusal::unsafe_(what, place, why).next("codisctl slot map"));
         }
         Some(_) => {
-            let nodes = plural(missing.len(), "slot node is", "slot nodes are");
-            plan.title = format!("put back slots {missing} of product {}", cluster.product);
-            plan.note(format!(
-                "{nodes} missing from a product in use; then, if group G has their keys: codisctl slot assign {missing} G"
-            ));
+            let nodes = plural(missing.len(), "slot node", "slot nodes");
+            plan.title = format!("put back {nodes} of product {}", cluster.product);
+            plan.note("the product is in use: assign them to the group that has their keys");
         }
         None if missing.is_empty() => {
             plan.note("all 1024 slots exist already");

@@ -172,7 +172,7 @@ impl fmt::Display for Step {
                 write!(f, "actions, ActionResponse: the oldest {} deleted", there.saturating_sub(*keep))
             }
             Self::RemoveProduct(name) => {
-                write!(f, "/zk/codis/db_{name}: deleted with everything below it, slots first")
+                write!(f, "/zk/codis/db_{name}: deleted with everything below it")
             }
             Self::QueueMoves(moves) => {
                 write!(f, "moves: {} queued", plural(moves.len(), "task", "tasks"))
