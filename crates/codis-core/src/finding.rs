@@ -263,6 +263,18 @@ impl Found {
                 format!("codisctl proxy offline {}    waits for it", proxy.id),
             );
         }
+        let mut at: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for proxy in cluster.proxies.values() {
+            at.entry(proxy.addr.as_str()).or_default().push(proxy.id.as_str());
+        }
+        for (addr, ids) in at.into_iter().filter(|(_, ids)| ids.len() > 1) {
+            self.add(
+                Severity::Warning,
+                format!("{} proxies say that they are at one address: {}", ids.len(), ids.join(", ")),
+                addr,
+                "all but one are wrong, and their fence is one: correct their configuration",
+            );
+        }
         for id in &cluster.suspended {
             self.add(
                 Severity::Warning,
@@ -468,16 +480,20 @@ mod tests {
     }
 
     #[test]
-    fn what_a_go_dashboard_leaves_after_a_failed_move_is_named() {
+    fn what_a_go_dashboard_leaves_after_a_failed_move_and_proxies_at_one_address_are_named() {
         let mut cluster = healthy();
         let mut left = Slot::unassigned(slot(20)).online_at(GroupId(2));
         (left.from, left.to) = (Some(GroupId(1)), Some(GroupId(2)));
         cluster.slots[20] = Some(Versioned::new(left, 6));
         cluster.suspended.insert("px-1".to_owned());
+        let twin =
+            Proxy { id: "px-2".parse().unwrap(), ..cluster.proxies.values().next().unwrap().value.clone() };
+        cluster.proxies.insert(twin.id.clone(), Versioned::new(twin, 0));
         assert_eq!(
             found(&cluster),
             [
                 "warning 1 slot is online at group 2 after a move from group 1 was broken off: keys may have stayed there, which nobody can read",
+                "warning 2 proxies say that they are at one address: px-1, px-2",
                 "warning a Go dashboard has told proxy px-1 to stop: it did not answer in time",
             ]
         );

@@ -64,7 +64,7 @@ impl fmt::Display for ErrorKind {
             Self::BadVersion => "somebody else changed the node in the meantime",
             Self::NotEmpty => "the node has children",
             Self::EphemeralParent => "an ephemeral node can have no children",
-            Self::NoAuth => "the node's access list forbids it",
+            Self::NoAuth => "the access list of the node, or of the one above it, forbids it",
             Self::Unreachable => "the store cannot be reached",
             Self::Expired => "the session has expired",
             Self::Timeout => "the store did not answer in time",
@@ -89,6 +89,20 @@ impl StoreError {
     pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Adds to a refusal by an access list which right on which node is missing.
+    pub(crate) fn explained(self) -> Self {
+        if self.kind != ErrorKind::NoAuth {
+            return self;
+        }
+        let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        let parent = if parent.is_empty() { "/" } else { parent };
+        let why = format!(
+            "nodes below {parent} are made and deleted with the rights c and d on it, {} is rewritten with w; compare: getAcl {parent}",
+            self.path
+        );
+        self.caused_by(why)
     }
 
     /// True for errors that another attempt can cure: the store was away, slow, or the write's fate is unknown.

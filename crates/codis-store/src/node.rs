@@ -130,6 +130,16 @@ impl Op {
         check_path(op, self.path(), open_end)
     }
 
+    /// Refuses what no server would take.
+    pub(crate) fn check_size(ops: &[Self], op: &'static str) -> Result<(), StoreError> {
+        let content = |step: &Self| match step {
+            Self::Create { data, .. } | Self::Set { data, .. } => data.len(),
+            Self::Check { .. } | Self::Delete { .. } => 0,
+        };
+        let size = ops.iter().map(|step| content(step) + step.path().len() + STEP_BYTES).sum();
+        check_size(op, ops.iter().max_by_key(|step| content(step)).map_or("/", Self::path), size)
+    }
+
     /// The path the step is about.
     pub fn path(&self) -> &str {
         match self {
@@ -202,6 +212,20 @@ impl ConnectOptions {
         self.create_local = true;
         self
     }
+}
+
+/// Most bytes of one request: a ZooKeeper server closes the connection on a larger one.
+const REQUEST_LIMIT: usize = 1_000_000;
+/// Bytes of a step beside path and content: lengths, access list, version.
+const STEP_BYTES: usize = 64;
+
+/// Refuses a write of too many bytes; `path` is the node to blame.
+pub(crate) fn check_size(op: &'static str, path: &str, size: usize) -> Result<(), StoreError> {
+    if size <= REQUEST_LIMIT {
+        return Ok(());
+    }
+    let why = format!("{size} bytes are too many for one write, at most {REQUEST_LIMIT} are taken");
+    Err(StoreError::new(op, path, ErrorKind::Other).caused_by(why))
 }
 
 /// Paths begin with a slash and have no empty, `.` or `..` part; that of a sequential node may end with a slash.

@@ -9,7 +9,9 @@ use tokio::sync::watch as state;
 use crate::address::StoreAddr;
 use crate::error::StoreError;
 use crate::local::LocalStore;
-use crate::node::{Acl, ConnectOptions, CreateMode, Node, NodeStat, Op, OpDone, SessionState, check_path};
+use crate::node::{
+    Acl, ConnectOptions, CreateMode, Node, NodeStat, Op, OpDone, SessionState, check_path, check_size,
+};
 use crate::watch::Watch;
 use crate::zk::ZkStore;
 
@@ -80,8 +82,9 @@ impl Store {
     /// Makes a node and says its full path. The parent must exist.
     pub async fn create(&self, path: &str, data: &[u8], mode: CreateMode, acl: Acl) -> Result<String> {
         check_path("create", path, mode.is_sequential())?;
+        check_size("create", path, data.len())?;
         codis_crash::point(|| format!("store create {path}"));
-        on_keeper!(self, keeper => keeper.create(path, data, mode, acl).await)
+        on_keeper!(self, keeper => keeper.create(path, data, mode, acl).await).map_err(StoreError::explained)
     }
 
     /// Makes the node and its missing parents, empty and with access list [`Acl::Dir`]. Existing ones are left as they are.
@@ -93,15 +96,16 @@ impl Store {
     /// Rewrites a node that is still at version `expected`; says the new version.
     pub async fn set(&self, path: &str, data: &[u8], expected: i32) -> Result<i32> {
         check_path("write", path, false)?;
+        check_size("write", path, data.len())?;
         codis_crash::point(|| format!("store set {path}"));
-        on_keeper!(self, keeper => keeper.set(path, data, expected).await)
+        on_keeper!(self, keeper => keeper.set(path, data, expected).await).map_err(StoreError::explained)
     }
 
     /// Removes a node that is still at version `expected`; `None` removes whatever is there, for nodes that only we write.
     pub async fn delete(&self, path: &str, expected: Option<i32>) -> Result<()> {
         check_path("delete", path, false)?;
         codis_crash::point(|| format!("store delete {path}"));
-        on_keeper!(self, keeper => keeper.delete(path, expected).await)
+        on_keeper!(self, keeper => keeper.delete(path, expected).await).map_err(StoreError::explained)
     }
 
     /// Does all the steps or none. On refusal `failed_op` and `path` of the error say which step.
@@ -109,11 +113,12 @@ impl Store {
         for op in &ops {
             op.check_path("commit")?;
         }
+        Op::check_size(&ops, "commit")?;
         codis_crash::point(|| {
             let paths: Vec<&str> = ops.iter().map(Op::path).collect();
             format!("store commit {}", paths.join(" "))
         });
-        on_keeper!(self, keeper => keeper.commit(ops).await)
+        on_keeper!(self, keeper => keeper.commit(ops).await).map_err(StoreError::explained)
     }
 
     /// Children now (sorted), and a notice for when one comes or goes or the parent is deleted.

@@ -10,6 +10,7 @@
 mod ambiguity;
 mod common;
 mod contract;
+mod damage;
 mod faults;
 mod gc;
 mod golden;

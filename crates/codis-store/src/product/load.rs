@@ -126,7 +126,8 @@ impl Product {
         let mut gaps = Gaps::default();
         let mut ids = Vec::with_capacity(names.len());
         for name in names {
-            match name.strip_prefix("group_").and_then(|number| number.parse::<GroupId>().ok()) {
+            let id = name.strip_prefix("group_").and_then(|number| number.parse::<GroupId>().ok());
+            match id.filter(|id| name == format!("group_{id}")) {
                 Some(id) => ids.push(id),
                 None => gaps.add(format!("{dir}/{name}"), "its name is not that of a group"),
             }
