@@ -3,6 +3,8 @@
 //! The stories are in `tests/`. Here is what they share: a [`Product`] of its own for each story, put
 //! together with the same commands that an operator types.
 
+pub mod go;
+
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output};

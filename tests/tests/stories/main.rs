@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a story says where it fails")]
 
 mod crashes;
+mod go;
 mod kills;
 mod moves;
 mod outages;

@@ -1,6 +1,12 @@
 //! Registration, state and actions.
 
-use std::{cell::RefCell, process::exit, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, hash_map::Entry},
+    process::exit,
+    rc::Rc,
+    time::Duration,
+};
 
 use codis_store::{Acl, CreateMode, ErrorKind, Fired, SessionState, Store, StoreError, Watch};
 use tokio::{
@@ -56,8 +62,9 @@ impl Follower {
 
     /// Its node, its fence, and the place where it looks whether it has to go. Errors are only logged.
     pub(crate) async fn register(&self) {
-        if let Err(error) = self.try_register().await {
-            tracing::warn!(%error, "not registered");
+        match self.try_register().await {
+            Ok(()) => tracing::info!("registered"),
+            Err(error) => tracing::warn!(%error, "its registration failed"),
         }
     }
 
@@ -93,7 +100,7 @@ impl Follower {
         self.me.state = "online".to_owned();
         self.watch().await?;
         self.load((0..1024).collect()).await?;
-        tracing::info!("online");
+        tracing::info!("serves: online");
         Ok(())
     }
 
@@ -141,7 +148,6 @@ impl Follower {
                 self.store.reopen().await?;
                 self.register().await;
                 self.watch().await?;
-                tracing::info!("registered again");
             }
         }
     }
@@ -250,15 +256,15 @@ impl Follower {
     async fn load(&self, slots: Vec<u16>) -> Outcome {
         let paths: Vec<String> = slots.iter().map(|slot| self.path(&format!("slots/slot_{slot}"))).collect();
         let nodes = self.store.get_many(&paths).await?;
-        let mut masters = std::collections::HashMap::new();
+        let mut masters = HashMap::new();
         for (slot, node) in slots.into_iter().zip(nodes) {
             let Some(node) = node else { panic_as_the_original(&format!("slot {slot} does not exist")) };
             let record: Slot = serde_json::from_slice(&node.data)?;
             let moving = record.state.status == "migrate";
             let from = record.state.migrate_status.from;
             for group in [Some(record.group_id), moving.then_some(from)].into_iter().flatten() {
-                if !masters.contains_key(&group) {
-                    masters.insert(group, self.master(group).await?);
+                if let Entry::Vacant(unknown) = masters.entry(group) {
+                    unknown.insert(self.master(group).await?);
                 }
             }
             let route = Route {
