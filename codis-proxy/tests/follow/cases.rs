@@ -11,13 +11,13 @@
 //! | A4, A5 | a broken connection counts as finished | here |
 //! | A6 | a stray lies on D before | stories |
 //! | A7 | all of A together | the cases above |
-//! | B1, B2 | a silent proxy in pre_migrate | here (what proxies do), stories (what the mover does) |
+//! | B1, B2 | a silent proxy in pre_migrate | here (what proxies do), stories `go.rs` (what the mover does) |
 //! | C1, C2, C3 | D fails over | here |
 //! | C4, C5 | a proxy that has not heard of it moves a key to the replaced D | here |
 //! | D1, D2, D3 | S fails over to a slave that missed the UNLINK | here, against a write and against a DEL |
 //! | D3b | another proxy finds nothing on S and does not wait for its slave | here |
 //! | D4 | the scan goes on at the cursor of the old S | stories |
-//! | E1, E2, E3 | a mover that slept acts after its successor | stories (without a cancel) |
+//! | E1, E2, E3 | a mover that died or slept acts after its successor | stories (without a cancel) |
 //! | E4 | pre_migrate of a cancel is not acknowledged | no: there is no cancel yet |
 //! | E5 | a cancel, and an UNLINK of the old direction in S's queue | here: the way back by hand |
 //! | E6, E8 | a cancel with failures, with S's failover | no: there is no cancel yet |

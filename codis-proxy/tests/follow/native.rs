@@ -191,3 +191,31 @@ fn a_source_that_hangs_is_bounded_and_the_key_is_there_when_it_is_back() {
         assert_eq!(on(&scene.s, "DBSIZE"), Reply::Int(0));
     });
 }
+
+#[test]
+fn a_write_on_a_broken_connection_is_over_before_the_slot_moves() {
+    need!("redis");
+    run(async {
+        let (s, d) = (NativeServer::start(), NativeServer::start());
+        // The server knows the proxy's connections by other addresses than the proxy does, and tells no
+        // ids but in its list of clients.
+        let relay = Relay::to(s.port());
+        let to = d.addr();
+        let scene = Scene::with(relay.addr(), to, s, d).await;
+        let proxy = scene.proxy("p1");
+        let mut client = proxy.client();
+        ask(&mut client, "SET {t}k old");
+        relay.delay_next(b"late-write");
+        let mut writer = proxy.client();
+        let writing = std::thread::spawn(move || writer.call(&["SET", "{t}k", "late-write"]).unwrap());
+        relay.wait_held();
+        relay.cut_clients();
+        assert!(writing.join().unwrap().is_error());
+        scene.place.migrate(slot()).await;
+        assert_eq!(ask_soon(&mut client, "GET {t}k").await.text(), "old");
+        relay.release();
+        relay.wait_late_ended();
+        assert_eq!(on(&scene.s, "DBSIZE"), Reply::Int(0), "it never ran");
+        assert_eq!(ask(&mut client, "GET {t}k").text(), "old");
+    });
+}
