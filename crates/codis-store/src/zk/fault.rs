@@ -37,9 +37,12 @@ pub(super) fn error(op: &'static str, path: &str, effect: Effect, source: zk::Er
         zk::Error::NoAuth => ErrorKind::NoAuth,
         zk::Error::SessionExpired | zk::Error::AuthFailed | zk::Error::ClientClosed => ErrorKind::Expired,
         // The library reports a broken connection in several ways; `Custom` carries the IO error.
-        zk::Error::ConnectionLoss | zk::Error::SessionMoved | zk::Error::Custom(_) => {
-            effect.unless_answered(ErrorKind::Unreachable)
-        }
+        // The last two are answers that are none: it breaks the connection then, whatever has become of the request.
+        zk::Error::ConnectionLoss
+        | zk::Error::SessionMoved
+        | zk::Error::Custom(_)
+        | zk::Error::UnmarshalError { .. }
+        | zk::Error::UnexpectedError(_) => effect.unless_answered(ErrorKind::Unreachable),
         zk::Error::Timeout => effect.unless_answered(ErrorKind::Timeout),
         _ => ErrorKind::Other,
     };

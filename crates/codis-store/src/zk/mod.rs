@@ -236,13 +236,15 @@ impl ZkStore {
     pub(crate) async fn close(&self) -> Result<()> {
         let client = self.inner.client.write().unwrap_or_else(PoisonError::into_inner).take();
         let Some(client) = client else { return Ok(()) };
+        // First, so that nobody takes the end of the session for its expiry and opens a new one.
+        self.inner.state.send_replace(SessionState::Closed);
         let before = client.state();
         let mut watcher = client.state_watcher();
         // The library closes the session when its last handle is dropped.
         drop(client);
         let failed = |kind| Err(StoreError::new("close the session with", &self.inner.addr, kind));
         let closed = async { while !watcher.changed().await.is_terminated() {} };
-        let result = match session_state(before) {
+        match session_state(before) {
             SessionState::Expired | SessionState::Closed => Ok(()),
             // Nobody is there to hear of it; the session ends by its time-out.
             SessionState::Disconnected => failed(ErrorKind::Unreachable),
@@ -250,9 +252,7 @@ impl ZkStore {
                 Ok(()) => Ok(()),
                 Err(_) => failed(ErrorKind::Timeout),
             },
-        };
-        self.inner.state.send_replace(SessionState::Closed);
-        result
+        }
     }
 
     fn full(&self, path: &str) -> String {
@@ -319,16 +319,30 @@ impl Inner {
         let now = session_state(client.state());
         // The client first: who sees the new state must find it.
         *self.client.write().unwrap_or_else(PoisonError::into_inner) = Some(client);
-        self.state.send_replace(now);
+        let opened = self.state.send_if_modified(|state| {
+            let open = *state != SessionState::Closed;
+            if open {
+                *state = now;
+            }
+            open
+        });
+        if !opened {
+            // Closed while it was being opened again.
+            drop(self.client.write().unwrap_or_else(PoisonError::into_inner).take());
+            return Err(self.closed());
+        }
         let state = Arc::clone(&self.state);
         tokio::spawn(async move {
             loop {
                 let now = watcher.changed().await;
                 state.send_modify(|state| {
-                    // What was closed by us stays closed.
-                    if *state != SessionState::Closed {
-                        *state = session_state(now);
-                    }
+                    // What was closed by us stays closed. Should the library give up by itself, a new session can be
+                    // opened.
+                    *state = match (*state, session_state(now)) {
+                        (SessionState::Closed, _) => SessionState::Closed,
+                        (_, SessionState::Closed) => SessionState::Expired,
+                        (_, now) => now,
+                    };
                 });
                 if now.is_terminated() {
                     return;
