@@ -4,8 +4,10 @@
 mod cases;
 mod crashes;
 mod go;
+mod go_golden;
 mod kills;
 mod moves;
 mod outages;
 mod playground;
+mod recorded;
 mod support;
