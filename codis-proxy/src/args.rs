@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Parser;
-use codis_core::{ProductName, ProxyId};
+use codis_core::{BadGoConfig, GoConfig, ProductName, ProxyId};
 use serde::{Deserialize, de::IgnoredAny};
 
 use crate::config::{Config, FollowConfig, Limits, Mode, Secret};
@@ -33,7 +33,7 @@ Exit status:
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Configuration file; its `[proxy]` table is read
+    /// Configuration file, of which the `[proxy]` table is read; or the config.ini of the Go proxy
     #[arg(long, value_name = "FILE", env = "CODIS_CONFIG")]
     config: Option<PathBuf>,
     /// Serve the fixed slot map in this file, without a store
@@ -86,6 +86,14 @@ pub(crate) enum ConfigError {
         /// What is wrong there.
         what: String,
     },
+    /// A line of the Go programs' file cannot be used.
+    #[error("{path}:{}: {}: {}; next: {}", .bad.line, .bad.what, .bad.why, .bad.next)]
+    GoFile {
+        /// The file.
+        path: PathBuf,
+        /// The line, and what is wrong with it.
+        bad: BadGoConfig,
+    },
     /// A value cannot be used.
     #[error("{0}")]
     Value(String),
@@ -105,6 +113,9 @@ pub(crate) enum ConfigError {
 struct File {
     product: Option<String>,
     password_file: Option<PathBuf>,
+    /// Only in the file of the Go proxy.
+    #[serde(skip)]
+    password: Option<Secret>,
     #[serde(default)]
     store: StoreTable,
     #[serde(default)]
@@ -192,7 +203,7 @@ pub(crate) fn configure(args: Args) -> Result<Config, ConfigError> {
         admin: address("admin", args.admin.or(file.proxy.admin.clone()), "127.0.0.1:11000")?,
         workers,
         mode,
-        limits: limits(&file.proxy, password(file.password_file.as_deref())?)?,
+        limits: limits(&file.proxy, password(file.password, file.password_file.as_deref())?)?,
     })
 }
 
@@ -224,10 +235,12 @@ fn seconds(name: &str, given: Option<f64>, default: Duration) -> Result<Duration
     }
 }
 
-/// The password from CODIS_PASSWORD, or else from the first line of the file that `password_file` names.
-fn password(file: Option<&Path>) -> Result<Option<Secret>, ConfigError> {
+/// The password from CODIS_PASSWORD, else what stands in a config.ini, else the first line of the file that
+/// `password_file` names.
+fn password(inline: Option<Secret>, file: Option<&Path>) -> Result<Option<Secret>, ConfigError> {
     let given = match (std::env::var("CODIS_PASSWORD"), file) {
         (Ok(password), _) => Some(password),
+        (Err(_), _) if inline.is_some() => return Ok(inline),
         (Err(_), Some(path)) => {
             let read = |source| ConfigError::Read { path: path.to_owned(), source };
             if fs::metadata(path).map_err(read)?.mode() & 0o077 != 0 {
@@ -246,11 +259,37 @@ fn password(file: Option<&Path>) -> Result<Option<Secret>, ConfigError> {
 fn read_file(path: &Path) -> Result<File, ConfigError> {
     let text =
         fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("ini")) {
+        return go_file(&text, path);
+    }
     toml::from_str(&text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         let line = 1 + text.as_bytes()[..at.min(text.len())].iter().filter(|&&b| b == b'\n').count();
         let what = error.message().replace('\n', " ");
         ConfigError::File { path: path.to_owned(), line, what }
+    })
+}
+
+/// The `config.ini` of the Go proxy. What it says of buffers, pings and the session with ZooKeeper has no
+/// counterpart here; nor is a dashboard asked to let the proxy serve.
+fn go_file(text: &str, path: &Path) -> Result<File, ConfigError> {
+    let config = GoConfig::parse(text).map_err(|bad| ConfigError::GoFile { path: path.to_owned(), bad })?;
+    for setting in config.unknown() {
+        tracing::warn!(file = %path.display(), line = setting.line, key = %setting.key, "unknown key, not used");
+    }
+    let value = |key: &str| config.get(key).map(|setting| setting.value.clone());
+    Ok(File {
+        // What the Go proxy takes, too.
+        product: Some(value("product").unwrap_or_else(|| "test".to_owned())),
+        password: value("password").map(|text| Secret::new(&text)),
+        store: StoreTable { address: config.store() },
+        proxy: ProxyTable {
+            id: value("proxy_id"),
+            idle_timeout: config.number("session_max_timeout").map(f64::from),
+            max_pipeline: config.number("session_max_pipeline").map(|number| number as usize),
+            ..ProxyTable::default()
+        },
+        ..File::default()
     })
 }
 
@@ -273,6 +312,34 @@ mod tests {
         assert_eq!((config.listen.as_str(), config.limits.max_clients), ("h:2", 7));
         let Mode::Follow(follow) = config.mode else { panic!("{:?}", config.mode) };
         assert_eq!((follow.store.as_str(), follow.id.as_str()), ("local:/x", "p1"));
+    }
+
+    #[test]
+    fn the_file_of_the_go_proxy_will_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.ini");
+        fs::write(
+            &path,
+            "coordinator=zookeeper\nzk=h1:2181,h2\nproduct=feed\npassword=hush\nproxy_id=proxy_1\n\
+             session_max_timeout=600\nsession_max_pipeline=64\nnosie=1\n",
+        )
+        .unwrap();
+        let argv = ["--config", path.to_str().unwrap(), "--listen", "h:2"];
+        let followed = config(&argv).unwrap();
+        assert_eq!(followed.limits.idle_timeout, Duration::from_secs(600));
+        assert_eq!(followed.limits.max_pipeline, 64);
+        assert!(followed.limits.password.as_ref().is_some_and(|secret| secret.reveal() == b"hush"));
+        let Mode::Follow(follow) = followed.mode else { panic!("{:?}", followed.mode) };
+        assert_eq!((follow.store.as_str(), follow.id.as_str()), ("zk://h1:2181,h2:2181", "proxy_1"));
+        assert_eq!(follow.product.as_str(), "feed");
+
+        fs::write(&path, "zk=h\nproxy_id=p\ncoordinator=etcd\n").unwrap();
+        let error = config(&argv).unwrap_err().to_string();
+        assert!(error.contains("config.ini:3: wrong value for `coordinator`: "), "{error}");
+        fs::write(&path, "zk=h\n").unwrap();
+        assert!(config(&argv).unwrap_err().to_string().starts_with("the proxy's id is not given"));
+        fs::write(&path, "proxy_id=p\n").unwrap();
+        assert!(config(&argv).unwrap_err().to_string().starts_with("the store is not given"));
     }
 
     #[test]
@@ -307,9 +374,9 @@ mod tests {
         let path = dir.path().join("password");
         fs::write(&path, "hush\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(password(Some(&path)).unwrap_err().to_string().contains("chmod 600"));
+        assert!(password(None, Some(&path)).unwrap_err().to_string().contains("chmod 600"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(password(Some(&path)).unwrap().is_some_and(|secret| secret.reveal() == b"hush"));
+        assert!(password(None, Some(&path)).unwrap().is_some_and(|secret| secret.reveal() == b"hush"));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every verb")]
 pub(crate) struct Global {
-    /// Settings file [codis.toml of this directory, if there is one]
+    /// Settings file, or the config.ini of Go programs [codis.toml of this directory, if there is one]
     #[arg(long, global = true, value_name = "FILE", env = "CODIS_CONFIG", hide_env_values = true)]
     pub(crate) config: Option<PathBuf>,
     /// Product to work on
@@ -89,4 +89,15 @@ pub(crate) enum Output {
     Json,
     /// Tab-separated, without headers.
     Plain,
+}
+
+impl Output {
+    /// The word for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Json => "json",
+            Self::Plain => "plain",
+        }
+    }
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use clap::{ArgMatches, parser::ValueSource};
 use codis_core::ProductName;
 use codis_ops::{Failure, FailureKind, Secret, StoreAddr, Target, config};
+use serde::Serialize;
 
 pub(crate) use codis_ops::config::{duration, error_text};
 
@@ -27,33 +29,119 @@ pub(crate) struct Settings {
     pub(crate) yes: bool,
     /// Show plans, change nothing.
     pub(crate) dry_run: bool,
+    /// The same for people, each with where it comes from.
+    pub(crate) shown: Vec<Setting>,
+    /// What a person should know of the settings file.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// A setting in force.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Setting {
+    /// Its name in `codis.toml`.
+    pub(crate) setting: &'static str,
+    /// Its value; never that of a password. Nothing: it is not set.
+    pub(crate) value: Option<String>,
+    /// Where the value comes from.
+    pub(crate) from: From,
+    /// The flag, the variable, or file and line.
+    pub(crate) place: String,
+}
+
+/// Where a value comes from, strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum From {
+    /// The command line.
+    Flag,
+    /// A variable of the environment.
+    Environment,
+    /// The settings file.
+    File,
+    /// Nothing says otherwise.
+    Default,
+}
+
+/// Where the values come from that clap has merged.
+struct Origins<'a> {
+    matches: &'a ArgMatches,
+    file: &'a config::File,
+}
+
+impl Origins<'_> {
+    /// Of the option with this name, whose variable is `CODIS_NAME` and whose key in the file is `key`.
+    fn setting(&self, name: &str, setting: &'static str, value: Option<String>) -> Setting {
+        let (from, place) = match self.matches.value_source(name) {
+            Some(ValueSource::CommandLine) => (From::Flag, format!("--{name}")),
+            Some(ValueSource::EnvVariable) => {
+                (From::Environment, format!("CODIS_{}", name.to_ascii_uppercase()))
+            }
+            _ => match self.file.origin(setting) {
+                Some(place) => (From::File, place),
+                None => (From::Default, String::new()),
+            },
+        };
+        Setting { setting, value, from, place }
+    }
+
+    /// The settings file itself.
+    fn file(&self) -> Setting {
+        let value = Some(self.file.name().to_owned()).filter(|name| !name.is_empty());
+        let found = self.setting("config", "config", value);
+        if found.from == From::Default && found.value.is_some() {
+            return Setting { place: "it is in this directory".to_owned(), ..found };
+        }
+        found
+    }
+
+    fn password(&self, password: &Secret) -> Setting {
+        let value = (*password != Secret::none()).then(|| "set, and not shown".to_owned());
+        let variable = std::env::var("CODIS_PASSWORD").is_ok_and(|text| !text.is_empty());
+        let (from, place) = match (self.file.password(), self.file.get("password_file")) {
+            _ if variable => (From::Environment, "CODIS_PASSWORD".to_owned()),
+            (Some((_, place)), _) => (From::File, place),
+            (None, Some(path)) => {
+                let line = self.file.origin("password_file").unwrap_or_default();
+                (From::File, format!("{path} ({line})"))
+            }
+            (None, None) => (From::Default, String::new()),
+        };
+        Setting { setting: "password", value, from, place }
+    }
 }
 
 impl Settings {
     /// Puts flags and environment (clap has merged those) over the file.
-    pub(crate) fn new(global: &Global) -> Result<Self, Failure> {
+    pub(crate) fn new(global: &Global, matches: &ArgMatches) -> Result<Self, Failure> {
         let file = config::load(global.config.as_deref())?;
-        let output = match file.get("output") {
+        let store = match &global.store {
+            Some(store) => Some(store.clone()),
+            None => file.parsed("store.address")?,
+        };
+        let product = match &global.product {
+            Some(product) => Some(product.clone()),
+            None => file.parsed("product")?,
+        };
+        let output = global.output.unwrap_or(match file.get("output") {
             Some("json") => Output::Json,
             Some("plain") => Output::Plain,
             _ => Output::Table,
-        };
+        });
         let timeout = file.get("timeout").and_then(|text| duration(text).ok());
-        Ok(Self {
-            store: match &global.store {
-                Some(store) => Some(store.clone()),
-                None => file.parsed("store.address")?,
-            },
-            product: match &global.product {
-                Some(product) => Some(product.clone()),
-                None => file.parsed("product")?,
-            },
-            password: config::password(&file)?,
-            output: global.output.unwrap_or(output),
-            timeout: global.timeout.or(timeout).unwrap_or(TIMEOUT),
-            yes: global.yes,
-            dry_run: global.dry_run,
-        })
+        let timeout = global.timeout.or(timeout).unwrap_or(TIMEOUT);
+        let password = config::password(&file)?;
+        let origins = Origins { matches, file: &file };
+        let shown = vec![
+            origins.file(),
+            origins.setting("store", "store.address", store.as_ref().map(ToString::to_string)),
+            origins.setting("product", "product", product.as_ref().map(ToString::to_string)),
+            origins.setting("output", "output", Some(output.name().to_owned())),
+            origins.setting("timeout", "timeout", Some(format!("{timeout:?}"))),
+            origins.password(&password),
+        ];
+        let warnings = file.warnings().to_vec();
+        let (yes, dry_run) = (global.yes, global.dry_run);
+        Ok(Self { store, product, password, output, timeout, yes, dry_run, shown, warnings })
     }
 
     /// The store, or how to name one.

@@ -13,27 +13,34 @@ mod ui;
 
 use std::{io::Write as _, process::ExitCode};
 
-use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, error::ErrorKind};
 use codis_ops::{Failure, FailureKind};
 use tracing::level_filters::LevelFilter;
 
 use crate::{cli::Cli, config::Settings, error::Done, session::Session, ui::Ui};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches().and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((cli, matches))
+    });
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return ExitCode::from(not_a_command(&error)),
     };
     log(cli.global.verbose);
-    match run(&cli) {
+    match run(&cli, &matches) {
         Ok(()) => ExitCode::SUCCESS,
         Err(stop) => ExitCode::from(stop.report()),
     }
 }
 
-fn run(cli: &Cli) -> Done {
-    let settings = Settings::new(&cli.global)?;
+fn run(cli: &Cli, matches: &ArgMatches) -> Done {
+    let settings = Settings::new(&cli.global, matches)?;
     let ui = Ui::new(settings.output);
+    for warning in &settings.warnings {
+        ui.say(&format!("warning   {warning}"));
+    }
     let session = Session { settings, ui, line: line() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         let why = config::error_text(&error);

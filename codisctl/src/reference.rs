@@ -92,7 +92,7 @@ fn every_verb_has_examples_that_can_be_typed_and_exit_statuses() {
             after.split_once("\n\nExit status: ").unwrap_or_else(|| panic!("{path}: exit status"));
         assert!(statuses.starts_with("0 "), "{path}: success comes first");
         for example in examples.lines().map(str::trim) {
-            let typed = example.split(" | ").next().unwrap_or_default().replace('\'', "");
+            let typed = example.split(['|', '>']).next().unwrap_or_default().replace('\'', "");
             assert!(typed.starts_with("codisctl "), "{path}: {example}");
             let parsed = Cli::try_parse_from(typed.split_whitespace());
             assert!(parsed.is_ok(), "{path}: `{example}` cannot be typed: {}", parsed.unwrap_err());

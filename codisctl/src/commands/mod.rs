@@ -5,8 +5,11 @@
 
 mod action;
 mod audit;
+mod completion;
+mod config;
 mod group;
 mod lock;
+mod man;
 mod migrate;
 mod playground;
 mod product;
@@ -58,6 +61,11 @@ pub(crate) enum Noun {
     /// The nodes of the store as they are
     #[command(subcommand)]
     Store(store::Store),
+    /// Settings of this run
+    #[command(subcommand)]
+    Config(config::Config),
+    Completion(completion::CompletionArgs),
+    Man(man::ManArgs),
 }
 
 /// Runs the verb.
@@ -76,6 +84,9 @@ pub(crate) async fn run(session: &Session, noun: &Noun) -> Done {
         Noun::Lock(verb) => lock::run(session, verb).await,
         Noun::Action(verb) => action::run(session, verb).await,
         Noun::Store(verb) => store::run(session, verb).await,
+        Noun::Config(verb) => config::run(session, verb),
+        Noun::Completion(args) => completion::run(session, args),
+        Noun::Man(args) => man::run(session, args),
     }
 }
 

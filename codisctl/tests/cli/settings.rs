@@ -105,3 +105,126 @@ fn the_password_comes_from_a_file_that_only_its_owner_reads() {
     let all = [output.stdout, output.stderr].concat();
     assert!(!String::from_utf8_lossy(&all).contains("s3cret"));
 }
+
+#[test]
+fn every_setting_is_shown_with_where_it_comes_from_and_no_password() {
+    let desk = Desk::new();
+    desk.sandbox.write("codis.toml", "product = \"file\"\ntimeout = \"3s\"\n").unwrap();
+    let mut command = desk.command(&["--output", "plain", "config", "show", "--product", "flag"]);
+    command.env("CODIS_STORE", "zk://10.0.7.11:2181").env("CODIS_PASSWORD", "s3cret");
+    let output = command.output().unwrap();
+    insta::assert_snapshot!(desk.steady(&output.stdout).replace('\t', " | "), @"
+    config | codis.toml | it is in this directory
+    store.address | zk://10.0.7.11:2181 | CODIS_STORE
+    product | flag | --product
+    output | plain | --output
+    timeout | 3s | codis.toml line 2
+    password | set, and not shown | CODIS_PASSWORD
+    ");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("s3cret"));
+    let json = desk.bare(&["config", "show", "--output", "json"]).json();
+    assert_eq!(
+        (&json["settings"][2]["value"], &json["settings"][2]["from"]),
+        (&"file".into(), &"file".into())
+    );
+    assert_eq!(
+        (&json["settings"][1]["value"], &json["settings"][1]["from"]),
+        (&().into(), &"default".into())
+    );
+}
+
+#[test]
+fn the_config_ini_of_go_programs_is_read_as_it_is() {
+    need!("redis", "zookeeper");
+    let mut desk = Desk::zk().with_product();
+    let server = RedisServer::builder().password("s3cret").start();
+    desk.name(&server.addr(), "SERVER");
+    let zk = desk.store().trim_start_matches("zk://").to_owned();
+    let file = format!(
+        "# codis\ncoordinator=zookeeper\nzk={zk}\nproduct={PRODUCT}\ndashboard_addr=10.0.7.20:18087\n\
+         password=s3cret\nproxy_id=proxy_1\nsession_max_timeout=1800\nnosie=1\n"
+    );
+    desk.sandbox.write("config.ini", &file).unwrap();
+    let info = desk.bare(&["--config", "config.ini", "server", "info", &server.addr()]).ok();
+    assert!(info.out.contains("role      master\n"), "{}", info.out);
+    assert_eq!(info.err, "warning   config.ini line 9: unknown key `nosie` is not used\n");
+    let mut command = desk.command(&["config", "show"]);
+    let output = command.env("CODIS_CONFIG", "config.ini").env("CODIS_OUTPUT", "plain").output().unwrap();
+    insta::assert_snapshot!(desk.steady(&output.stdout).replace('\t', " | "), @"
+    config | config.ini | CODIS_CONFIG
+    store.address | zk://ZK | config.ini line 3
+    product | feed | config.ini line 4
+    output | plain | CODIS_OUTPUT
+    timeout | 10s | the default
+    password | set, and not shown | config.ini line 6
+    ");
+}
+
+#[test]
+fn a_config_ini_that_cannot_be_used_is_2_with_its_line() {
+    let desk = Desk::new();
+    let refused = |text: &str| {
+        desk.sandbox.write("config.ini", text).unwrap();
+        desk.bare(&["--config", "config.ini", "status"]).all()
+    };
+    insta::assert_snapshot!(refused("coordinator=etcd\nzk=http://10.0.7.11:2379\n"), @"
+    --- 2
+    error: config.ini line 1: wrong value for `coordinator`
+      where  config.ini:1
+      why    the state of a product is read from ZooKeeper, not from etcd
+      next   coordinator=zookeeper, with zk=HOST:PORT of the ensemble that has the product
+    ");
+    insta::assert_snapshot!(refused("zk=h:2181\nsession_max_timeout=-1\n"), @"
+    --- 2
+    error: config.ini line 2: wrong value for `session_max_timeout`
+      where  config.ini:2
+      why    it is negative
+      next   write a number without a unit: session_max_timeout=30
+    ");
+    let cut = refused("zk=h:2181\npassword s3cret\n");
+    assert!(cut.contains("error: config.ini line 2: not a setting\n") && !cut.contains("s3cret"), "{cut}");
+}
+
+#[test]
+fn completion_scripts_are_what_their_shells_read() {
+    let desk = Desk::new();
+    for (shell, check) in [("bash", "-n"), ("zsh", "-n"), ("fish", "--no-execute")] {
+        let script = desk.bare(&["completion", shell]).ok().out;
+        for word in ["promote", "fence", "--dry-run"] {
+            assert!(script.contains(word.trim_start_matches('-')), "{shell}: {word}");
+        }
+        let path = desk.sandbox.write(shell, &script).unwrap();
+        match std::process::Command::new(shell).arg(check).arg(path).output() {
+            Ok(output) => {
+                assert!(output.status.success(), "{shell}: {}", String::from_utf8_lossy(&output.stderr));
+            }
+            // A shell that is not here cannot say; bash always is.
+            Err(error) => assert!(shell != "bash" && error.kind() == std::io::ErrorKind::NotFound, "{error}"),
+        }
+    }
+}
+
+#[test]
+fn there_is_a_manual_page_for_every_command() {
+    let desk = Desk::new();
+    let page = desk.bare(&["man"]).ok().out;
+    assert!(page.contains(".TH codisctl 1") && page.contains("codisctl\\-lock(1)"), "{page}");
+    desk.bare(&["man", "pages"]).ok();
+    let dir = desk.sandbox.path().join("pages");
+    for name in ["codisctl.1", "codisctl-lock.1", "codisctl-lock-clear.1", "codisctl-proxy-fence-clear.1"] {
+        let page = std::fs::read_to_string(dir.join(name)).unwrap();
+        for part in [".TH ", ".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION"] {
+            assert!(page.contains(part), "{name}: {part}");
+        }
+    }
+    let pages: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let checked =
+        std::process::Command::new("groff").args(["-man", "-Tutf8", "-ww", "-z"]).args(pages).output();
+    if let Ok(checked) = checked {
+        assert_eq!(String::from_utf8_lossy(&checked.stderr), "", "groff understands every page");
+    }
+    desk.sandbox.write("file", "").unwrap();
+    let refused = desk.bare(&["man", "file"]);
+    assert_eq!(refused.status, 1, "{}", refused.all());
+    assert!(refused.err.contains("  where  file\n"), "{}", refused.err);
+}

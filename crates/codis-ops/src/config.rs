@@ -1,8 +1,9 @@
-//! The settings that our programs share: `codis.toml`, and what may stand in for it.
+//! The settings that our programs share: `codis.toml`, or the `config.ini` of the Go programs.
 //!
 //! Flags and the environment belong to each program; they come before the file.
 
 mod file;
+mod ini;
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path, str::FromStr, time::Duration};
 
@@ -13,12 +14,14 @@ pub use file::{File, KEYS, Key, Takes, error_text};
 /// The file that is read if no other is named.
 const FILE: &str = "codis.toml";
 
-/// Reads and checks the named file; without a name `codis.toml` of this directory, if there is one.
+/// Reads and checks the named file, as `config.ini` if its name ends so; without a name `codis.toml` of
+/// this directory, if there is one.
 ///
 /// # Errors
 /// `Usage`, with file, line and key, if it cannot be read or says something it may not say.
 pub fn load(named: Option<&Path>) -> Result<File, Failure> {
     match named {
+        Some(path) if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("ini")) => ini::read(path),
         Some(path) => file::read(path),
         None if Path::new(FILE).exists() => file::read(Path::new(FILE)),
         None => Ok(File::default()),
@@ -36,14 +39,17 @@ impl File {
     }
 }
 
-/// The password of the product's servers: `CODIS_PASSWORD`, else the first line of the file's
-/// `password_file`, which nobody else may read; else none.
+/// The password of the product's servers: `CODIS_PASSWORD`, else what stands in a `config.ini`, else the
+/// first line of the file's `password_file`, which nobody else may read; else none.
 ///
 /// # Errors
 /// `Usage` if the password file is missing, empty or readable by others.
 pub fn password(file: &File) -> Result<Secret, Failure> {
     if let Some(text) = std::env::var("CODIS_PASSWORD").ok().filter(|text| !text.is_empty()) {
         return Ok(Secret::new(text));
+    }
+    if let Some((password, _)) = file.password() {
+        return Ok(password.clone());
     }
     let Some(path) = file.get("password_file").map(Path::new) else { return Ok(Secret::none()) };
     let fail = |why: String, next: String| {

@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 
 use toml::de::{DeTable, DeValue};
 
-use crate::{Failure, FailureKind};
+use crate::{Failure, FailureKind, Secret};
 
 /// What a key takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +80,9 @@ const OUTPUT: Takes = Takes::OneOf(&["table", "json", "plain"]);
 pub struct File {
     name: String,
     values: Vec<Value>,
+    /// One that stands in the file itself, and its line.
+    password: Option<(Secret, usize)>,
+    warnings: Vec<String>,
 }
 
 /// A value and where it stands.
@@ -97,6 +100,51 @@ impl File {
         self.value(path).map(|value| value.text.as_str())
     }
 
+    /// The file's path; empty if none was read.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where a value stands: file and line.
+    pub fn origin(&self, path: &str) -> Option<String> {
+        Some(self.line_name(self.value(path)?.line))
+    }
+
+    /// A password that stands in the file itself, and where.
+    pub fn password(&self) -> Option<(&Secret, String)> {
+        self.password.as_ref().map(|(secret, line)| (secret, self.line_name(*line)))
+    }
+
+    /// What a person should know of a file that can be used.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    fn line_name(&self, line: usize) -> String {
+        match line {
+            0 => format!("{}, which does not say", place_name(&self.name)),
+            line => format!("{} line {line}", place_name(&self.name)),
+        }
+    }
+
+    /// A file that says nothing yet.
+    pub(super) fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// Sets a value that stands in this line; 0 if it is what the file means without saying so.
+    pub(super) fn put(&mut self, path: &str, text: String, line: usize) {
+        self.values.push(Value { path: path.to_owned(), text, line, place: self.name.clone() });
+    }
+
+    pub(super) fn put_password(&mut self, password: Secret, line: usize) {
+        self.password = Some((password, line));
+    }
+
+    pub(super) fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+
     fn value(&self, path: &str) -> Option<&Value> {
         self.values.iter().find(|value| value.path == path)
     }
@@ -112,17 +160,25 @@ impl File {
 
 /// `codis.toml line 14: unknown key`, with the file's name only; its path is in the place.
 fn title(file: &str, line: usize, what: &str) -> String {
-    let name = Path::new(file).file_name().map_or(file.into(), |name| name.to_string_lossy());
-    format!("{name} line {line}: {what}")
+    format!("{} line {line}: {what}", place_name(file))
+}
+
+/// A file's name without the path to it.
+pub(super) fn place_name(file: &str) -> String {
+    Path::new(file).file_name().map_or(file.into(), |name| name.to_string_lossy()).into_owned()
 }
 
 /// Reads and checks a file.
 pub(super) fn read(path: &Path) -> Result<File, Failure> {
-    let text = fs::read_to_string(path).map_err(|error| {
+    parse(&text_of(path)?, &path.display().to_string())
+}
+
+/// The text of a settings file.
+pub(super) fn text_of(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| {
         Failure::new(FailureKind::Usage, "cannot read the configuration", path.display(), error_text(&error))
             .next("codisctl --config FILE, or no --config to do without")
-    })?;
-    parse(&text, &path.display().to_string())
+    })
 }
 
 /// The words of an input/output error without its number.
@@ -143,7 +199,7 @@ fn parse(text: &str, name: &str) -> Result<File, Failure> {
             "correct the line; keys and values are described in docs/configuration.md",
         )
     })?;
-    let mut file = File { name: name.to_owned(), values: Vec::new() };
+    let mut file = File::named(name);
     for (key, value) in document.get_ref() {
         let at = key.span().start;
         match value.get_ref() {
