@@ -6,15 +6,18 @@
 
 use std::time::Duration;
 
-use codis_core::{Cluster, GroupId, ProxyState, Role, Slot, SlotSet, SlotStatus};
+use codis_core::{Addr, Cluster, GroupId, ProxyState, Role, Slot, SlotSet, SlotStatus};
 use codis_ops::{Context, Secret, Target};
-use codis_testkit::{RedisServer, eventually_async, need};
-use codis_tests::{Product, Servers, Store};
+use codis_store::{Acl, ConnectOptions, CreateMode, Store as Nodes};
+use codis_testkit::{NativeServer, ProxyProcess, RedisServer, Reply, eventually_async, need};
+use codis_tests::{PRODUCT, Product, Servers, Store};
 
 use crate::support::{assert_filled, count, fill, ledger_on, snapshot};
 
 /// A command that comes to no end after this many writes is going in circles.
 const TOO_MANY: u64 = 1000;
+/// The product of the stories.
+const ROOT: &str = "/zk/codis/db_story";
 /// How long a proxy may take to follow.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -96,7 +99,6 @@ fn die_and_repeat(product: &Product, nth: u64, points: &mut Option<u64>, args: &
 async fn init_and_assign_are_completed_after_every_write() {
     need!("redis");
     let product = Product::nothing_in(Store::local());
-    let server = RedisServer::start();
     let (mut in_init, mut in_assign) = (None, None);
     let mut nth = 0;
     while in_init.is_none() || in_assign.is_none() {
@@ -112,6 +114,8 @@ async fn init_and_assign_are_completed_after_every_write() {
         if in_assign.is_some() {
             continue;
         }
+        // A server belongs to one product.
+        let server = RedisServer::start();
         let named = ["--product", name.as_str()];
         product.ctl_ok(&[&["group", "add", "1", "--master", &server.addr()], &named[..]].concat());
         let assign = [&["slot", "assign", "0-1023", "1"], &named[..]].concat();
@@ -124,6 +128,125 @@ async fn init_and_assign_are_completed_after_every_write() {
     report(&["slot", "assign", "0-1023", "1"], assign);
     assert!(init > 32, "{init}: the slots are made in more transactions than that");
     assert!(assign > 2, "{assign}: lock, slots, action");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_locks_and_actions_are_looked_after_again_after_every_write() {
+    need!("redis");
+    let product = Product::start(Store::local(), two_groups(), 1);
+    let slave = product.groups[0].slaves[0].addr();
+    let addr: Addr = slave.parse().unwrap();
+    let role = async || snapshot(&product).await.server(&addr).unwrap().role;
+    let (off, on) = (["server", "offline", &slave], ["server", "add", "1", &slave]);
+    let is_off = async |nth: u64| assert_eq!(role().await, Role::Offline, "write {nth}");
+    let is_slave = async |nth: u64| assert_eq!(role().await, Role::Slave, "write {nth}");
+    at_every_write(&product, &off, Again::Completes, is_off, async || drop(product.ctl_ok(&on))).await;
+    at_every_write(&product, &on, Again::Completes, is_slave, async || drop(product.ctl_ok(&off))).await;
+
+    let actions = async || nodes(&product).await.children(&format!("{ROOT}/actions")).await.unwrap().len();
+    let make = async || {
+        product.ctl_ok(&["group", "add", "9"]);
+        product.ctl_ok(&["group", "remove", "9"]);
+    };
+    make().await;
+    let one = async |nth: u64| assert_eq!(actions().await, 1, "write {nth}");
+    at_every_write(&product, &["action", "gc", "--keep", "1"], Again::Completes, one, make).await;
+
+    // As a Go dashboard that was killed leaves one.
+    let lock = async || {
+        let path = format!("{ROOT}/LOCK/lock-");
+        let text = br#"{"desc":"promote server","hostname":"gone","pid":1}"#;
+        nodes(&product).await.create(&path, text, CreateMode::PersistentSequential, Acl::File).await.unwrap();
+    };
+    lock().await;
+    let free = async |nth: u64| assert!(snapshot(&product).await.locks.is_empty(), "write {nth}");
+    at_every_write(&product, &["lock", "clear"], Again::Completes, free, lock).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_product_is_removed_completely_after_every_write() {
+    need!("redis");
+    let product = Product::nothing_in(Store::local());
+    for nth in 1..TOO_MANY {
+        product.ctl_ok(&["product", "init", PRODUCT]);
+        product.ctl_ok(&["group", "add", "1"]);
+        let remove = ["product", "remove", PRODUCT];
+        let died = product.ctl_dies_at(nth, &remove);
+        if died {
+            // It may have been the very last write, and there is nothing left to remove.
+            let output = product.ctl(&remove);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(matches!(output.status.code(), Some(0 | 1)), "write {nth}: {said}");
+        }
+        let left = nodes(&product).await.children("/zk/codis").await.unwrap();
+        assert!(left.is_empty(), "write {nth}: {left:?}");
+        if !died {
+            report(&remove, nth - 1);
+            assert!(nth > 8, "{nth}: the slots alone are removed in 8 transactions");
+            return;
+        }
+    }
+    panic!("more than {TOO_MANY} writes");
+}
+
+/// One slot after the other, told in the original's actions, out of the queue of the Go tools.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_as_codis_2_makes_it_is_completed_after_every_write() {
+    need!("redis");
+    const KEYS: u64 = 5;
+    let mut product = Product::nothing_in(Store::local());
+    let servers = [NativeServer::start(), NativeServer::start()];
+    product.ctl_ok(&["product", "init", PRODUCT]);
+    for (number, server) in ["1", "2"].iter().zip(&servers) {
+        product.ctl_ok(&["group", "add", number, "--master", &server.addr()]);
+    }
+    product.ctl_ok(&["slot", "assign", "0-1023", "1"]);
+    for id in ["px-1", "px-2"] {
+        product.proxies.push(ProxyProcess::following(&product.store.url(), PRODUCT, id).start());
+        until_online(&product, id).await;
+    }
+    let slots: SlotSet = "0-1".parse().unwrap();
+    fill(&product, &slots, KEYS).await;
+    let ledger = ledger_on(&product, &slots);
+    let run = ["migrate", "run", "--as", "codis2"];
+    let mut target = 2u32;
+    for nth in 1..TOO_MANY {
+        product.ctl_ok(&[
+            "migrate",
+            "start",
+            "--slots",
+            "0-1",
+            "--to",
+            &target.to_string(),
+            "--as",
+            "codis2",
+        ]);
+        let died = product.ctl_dies_at(nth, &run);
+        product.ctl_ok(&run);
+        let cluster = snapshot(&product).await;
+        assert!(cluster.go_tasks.is_empty(), "write {nth}: {:?}", cluster.go_tasks);
+        for slot in slots.iter() {
+            let slot = cluster.slot(slot).unwrap();
+            let there = (SlotStatus::Online, Some(GroupId(target)), None);
+            assert_eq!((slot.status, slot.group, slot.moving()), there, "write {nth}, slot {}", slot.id);
+        }
+        let left = servers[2 - target as usize].client().call(&["SLOTSINFO", "0", "2"]).unwrap();
+        assert_eq!(left, Reply::Array(Some(Vec::new())), "write {nth}: keys are left");
+        if !died {
+            report(&run, nth - 1);
+            let account = ledger.finish().await;
+            assert!(account.holds(), "{:#?}", account.violations);
+            assert_filled(&product, &slots, KEYS).await;
+            return;
+        }
+        target = 3 - target;
+    }
+    panic!("more than {TOO_MANY} writes");
+}
+
+/// The store as a tree of nodes.
+async fn nodes(product: &Product) -> Nodes {
+    Nodes::connect(&product.store.url().parse().unwrap(), &ConnectOptions::control()).await.unwrap()
 }
 
 /// A fence is what a proxy leaves that was killed.
