@@ -133,7 +133,7 @@ async fn dashboard(options: &Options) -> Result<(), Failure> {
             _ = hang_up.recv() => return Err(interrupted("SIGHUP")),
             () = sleep_until(wake) => None,
         };
-        take(&mut model, Msg::Tick { now_ms: now_ms(), zone_s: zone_s() }, &mut wishes);
+        take(&mut model, Msg::Tick { now_ms: now_ms() }, &mut wishes);
         if let Some(msg) = msg {
             take(&mut model, msg, &mut wishes);
         }
@@ -176,11 +176,6 @@ fn key(code: KeyCode, modifiers: KeyModifiers) -> Key {
         KeyCode::Insert => Key::Other("Insert"),
         _ => Key::Other("this key"),
     }
-}
-
-/// Seconds that local time is ahead of UTC, now: it changes with daylight saving.
-fn zone_s() -> i32 {
-    jiff::Zoned::now().offset().seconds()
 }
 
 fn interrupted(signal: &str) -> Failure {

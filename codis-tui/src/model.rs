@@ -86,8 +86,6 @@ pub struct Model {
     pub size: (u16, u16),
     /// Unix milliseconds.
     pub now_ms: u64,
-    /// Seconds that local time is ahead of UTC.
-    pub zone_s: i32,
     /// When the dashboard started, Unix milliseconds.
     pub started_ms: u64,
     /// Current screen.
@@ -129,7 +127,6 @@ impl Model {
             glyphs,
             size: SMALLEST,
             now_ms: 0,
-            zone_s: 0,
             started_ms: 0,
             screen: Screen::Slots,
             overlay: None,

@@ -12,8 +12,6 @@ pub enum Msg {
     Tick {
         /// Unix milliseconds.
         now_ms: u64,
-        /// Seconds that local time is ahead of UTC.
-        zone_s: i32,
     },
     /// The terminal has this many columns and rows.
     Resize(u16, u16),

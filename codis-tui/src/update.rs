@@ -15,7 +15,7 @@ const EVENT_MS: u64 = 5_000;
 /// Takes one message; returns what is to be done about it.
 pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     match msg {
-        Msg::Tick { now_ms, zone_s } => tick(model, now_ms, zone_s),
+        Msg::Tick { now_ms } => tick(model, now_ms),
         Msg::Resize(columns, rows) => {
             model.size = (columns, rows);
             vec![Effect::Draw]
@@ -45,12 +45,12 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
 
 /// The clock is on the screen, so a new second is a reason to draw; while the first answer is
 /// awaited every tick is.
-fn tick(model: &mut Model, now_ms: u64, zone_s: i32) -> Vec<Effect> {
+fn tick(model: &mut Model, now_ms: u64) -> Vec<Effect> {
     if model.started_ms == 0 {
         model.started_ms = now_ms;
     }
     let new_second = now_ms / 1_000 != model.now_ms / 1_000;
-    (model.now_ms, model.zone_s) = (now_ms, zone_s);
+    model.now_ms = now_ms;
     if model.notice.as_ref().is_some_and(|notice| notice.until_ms <= now_ms) {
         model.notice = None;
     }

@@ -30,7 +30,7 @@ fn lines(model: &Model) -> Vec<(Role, String)> {
         let tries = format!("{warn} NO STORE: {why}. Next try in {next}.");
         return vec![(Role::Warn, tries), (Role::Text, "  r try now   q quit".to_owned())];
     }
-    let shown = text::clock(model.cluster_ms, model.zone_s);
+    let shown = text::clock(model.cluster_ms);
     let age = text::span(model.age_ms());
     let answering = model.servers.values().filter(|answer| answer.is_ok()).count();
     let servers = match model.servers.len() {

@@ -21,7 +21,7 @@ pub(super) fn title(model: &Model, frame: &mut Frame<'_>, row: Rect) {
         }
         Some(_) => format!("data {}", text::span(model.age_ms())),
     };
-    let right = format!("   {age:<11}  {} ", text::clock(model.now_ms, model.zone_s));
+    let right = format!("   {age:<11}  {} UTC ", text::clock(model.now_ms));
     let mid = format!("{}   {:<12}", health(model), mover(model));
     let room = width.saturating_sub(right.chars().count() + mid.chars().count() + 2);
     let left = text::clip(&format!(" {}  {}", model.product, model.store), room, model.glyphs.ellipsis);

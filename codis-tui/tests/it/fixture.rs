@@ -218,7 +218,7 @@ pub(crate) fn proxy_answers() -> Answers<codis_core::ProxyId, ProxyFacts> {
 pub(crate) fn fresh(size: (u16, u16), theme: Theme, glyphs: &'static Glyphs) -> Model {
     let store = "zk://10.0.7.11:2181,10.0.7.12:2181,10.0.7.13:2181/codis";
     let mut model = Model::new("feed", store, theme, glyphs);
-    update(&mut model, Msg::Tick { now_ms: NOW_MS - 5_400, zone_s: 0 });
+    update(&mut model, Msg::Tick { now_ms: NOW_MS - 5_400 });
     update(&mut model, Msg::Resize(size.0, size.1));
     model
 }
@@ -230,9 +230,9 @@ pub(crate) fn watching(size: (u16, u16), theme: Theme, glyphs: &'static Glyphs) 
     update(&mut model, Msg::Cluster(Box::new(cluster(40_000))));
     update(&mut model, Msg::Servers(server_answers()));
     update(&mut model, Msg::Proxies(proxy_answers()));
-    update(&mut model, Msg::Tick { now_ms: NOW_MS - 400, zone_s: 0 });
+    update(&mut model, Msg::Tick { now_ms: NOW_MS - 400 });
     update(&mut model, Msg::Cluster(Box::new(cluster(0))));
-    update(&mut model, Msg::Tick { now_ms: NOW_MS, zone_s: 0 });
+    update(&mut model, Msg::Tick { now_ms: NOW_MS });
     model.cursor = slot(425);
     model
 }

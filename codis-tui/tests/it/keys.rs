@@ -56,9 +56,9 @@ fn a_key_without_a_meaning_says_so_for_two_seconds() {
     let mut model = normal(80, 24);
     press(&mut model, &chars("Z"));
     assert!(text(&model).contains(" Z means nothing here: ? shows the keys"), "{}", text(&model));
-    update(&mut model, Msg::Tick { now_ms: NOW_MS + 1_999, zone_s: 0 });
+    update(&mut model, Msg::Tick { now_ms: NOW_MS + 1_999 });
     assert!(model.notice.is_some());
-    update(&mut model, Msg::Tick { now_ms: NOW_MS + 2_000, zone_s: 0 });
+    update(&mut model, Msg::Tick { now_ms: NOW_MS + 2_000 });
     assert!(model.notice.is_none());
 }
 
@@ -103,8 +103,8 @@ fn what_has_not_changed_is_not_drawn() {
     let mut model = normal(80, 24);
     assert_eq!(update(&mut model, Msg::Servers(server_answers())), []);
     assert_eq!(update(&mut model, Msg::Proxies(proxy_answers())), []);
-    assert_eq!(update(&mut model, Msg::Tick { now_ms: NOW_MS + 300, zone_s: 0 }), []);
-    assert_eq!(update(&mut model, Msg::Tick { now_ms: NOW_MS + 1_000, zone_s: 0 }), [Effect::DrawSoon]);
+    assert_eq!(update(&mut model, Msg::Tick { now_ms: NOW_MS + 300 }), []);
+    assert_eq!(update(&mut model, Msg::Tick { now_ms: NOW_MS + 1_000 }), [Effect::DrawSoon]);
     let mut quiet = cluster(0);
     quiet.moves.clear();
     update(&mut model, Msg::Cluster(Box::new(quiet.clone())));

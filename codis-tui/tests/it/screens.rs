@@ -118,16 +118,16 @@ fn an_unknown_product_says_so() {
 #[test]
 fn loading_is_silent_first_and_then_says_what_it_waits_for() {
     let mut model = fresh((80, 24), DARK, &theme::UNICODE);
-    update(&mut model, Msg::Tick { now_ms: NOW_MS - 5_400 + 200, zone_s: 0 });
+    update(&mut model, Msg::Tick { now_ms: NOW_MS - 5_400 + 200 });
     assert!(!text(&model).contains("Reading"));
-    update(&mut model, Msg::Tick { now_ms: NOW_MS - 5_400 + 1_200, zone_s: 0 });
+    update(&mut model, Msg::Tick { now_ms: NOW_MS - 5_400 + 1_200 });
     assert_snapshot!(text(&model));
 }
 
 fn lost(width: u16, height: u16) -> codis_tui::model::Model {
     let mut model = normal(width, height);
     let why = "no answer from 10.0.7.11:2181 (connection refused)".to_owned();
-    update(&mut model, Msg::Tick { now_ms: NOW_MS + 46_600, zone_s: 0 });
+    update(&mut model, Msg::Tick { now_ms: NOW_MS + 46_600 });
     update(&mut model, Msg::StoreLost { why, next_try_ms: NOW_MS + 49_600 });
     model
 }
@@ -255,7 +255,7 @@ fn the_cursor_is_reversed_and_a_change_is_bold_for_two_seconds() {
     assert!(!buffer(&model)[(x, y)].modifier.contains(Modifier::REVERSED));
     // Between the two snapshots of the fixture, slot 423 went from 5 to 8 tenths.
     assert!(buffer(&model)[(x, y)].modifier.contains(Modifier::BOLD));
-    update(&mut model, Msg::Tick { now_ms: NOW_MS + CHANGED_MS, zone_s: 0 });
+    update(&mut model, Msg::Tick { now_ms: NOW_MS + CHANGED_MS });
     assert!(!buffer(&model)[(x, y)].modifier.contains(Modifier::BOLD));
 }
 
