@@ -208,7 +208,7 @@ impl Product {
 
     fn arguments(&self, args: &[&str]) -> Vec<String> {
         let url = self.store.url();
-        let named = args.iter().any(|arg| *arg == "--product");
+        let named = args.contains(&"--product");
         let product: &[&str] = if named { &[] } else { &["--product", PRODUCT] };
         let fixed = ["--store", &url, "--yes", "--timeout", "10s"];
         args.iter().chain(product).chain(&fixed).map(|arg| (*arg).to_owned()).collect()

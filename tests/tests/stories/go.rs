@@ -15,7 +15,7 @@ use crate::support::{prefixes, snapshot};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// Two groups of native servers with a slave each; one proxy of ours and two Go proxies, all online.
+/// Two groups of native servers with a slave each; one proxy of ours and some Go proxies, all online.
 struct Beside {
     product: Product,
     go: Vec<GoProxy>,
@@ -24,6 +24,10 @@ struct Beside {
 
 impl Beside {
     fn start() -> Self {
+        Self::with(&["go-1", "go-2"])
+    }
+
+    fn with(go: &[&str]) -> Self {
         let mut product = Product::nothing_in(Store::zk());
         let groups: Vec<[NativeServer; 2]> = (0..2)
             .map(|_| {
@@ -40,7 +44,7 @@ impl Beside {
         product.ctl_ok(&["slot", "assign", "0-1023", "1"]);
         product.proxies.push(ProxyProcess::following(&product.store.url(), PRODUCT, "px-1").start());
         product.ctl_ok(&["proxy", "online", "px-1"]);
-        let go = ["go-1", "go-2"].map(|id| add_go(&product, id)).into();
+        let go = go.iter().map(|id| add_go(&product, id)).collect();
         Self { product, go, groups }
     }
 
@@ -155,6 +159,85 @@ async fn go_proxies_under_load_stay_right_through_assign_promote_and_move() {
     // Nothing of the moved slots was left on the source, whichever way it went.
     let info = beside.groups[0][1].client().call(&["SLOTSINFO", "0", "10"]).unwrap();
     assert_eq!(info, codis_testkit::Reply::Array(Some(Vec::new())));
+}
+
+/// All proxies are ours: native servers move in waves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn native_servers_move_in_one_wave_under_the_ledger() {
+    need!("redis", "zookeeper");
+    let beside = Beside::with(&[]);
+    let (moved, product) = (slots("0-63"), &beside.product);
+    beside.fill(&moved, 50).await;
+    let ledger = beside.ledger(&moved);
+    let planned = product.ctl(&["migrate", "start", "--slots", "0-63", "--to", "2"]);
+    let said = String::from_utf8_lossy(&planned.stderr).into_owned();
+    assert!(said.contains("waits for no slave") && said.contains("lose or revive keys"), "{said}");
+    product.ctl_ok(&["migrate", "run"]);
+    let account = ledger.finish().await;
+    assert!(account.holds(), "{:#?}", account.violations);
+    assert_eq!(account.error_count(), 0, "{:#?}", account.errors);
+    beside.assert_filled(&moved, 50).await;
+    assert_owner(&snapshot(product).await, &moved, 2);
+    let nodes = beside.nodes().await;
+    let types = action_types(&nodes).await;
+    assert_eq!(types.iter().filter(|kind| *kind == "slots_changed").count(), 3, "{types:?}");
+    nodes.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stray_on_a_native_destination_is_found_before_anything_is_written() {
+    need!("redis", "zookeeper");
+    let beside = Beside::with(&[]);
+    let product = &beside.product;
+    let stray = format!("{}:stray", prefixes(&slots("7"))[0]);
+    beside.groups[1][0].client().call(&["SET", &stray, "x"]).unwrap();
+    product.ctl_ok(&["migrate", "start", "--slots", "7-8", "--to", "2"]);
+    let output = product.ctl(&["migrate", "run"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("1 keys of slots 7") && said.contains(&beside.groups[1][0].addr()), "{said}");
+    assert_owner(&snapshot(product).await, &slots("7-8"), 1);
+}
+
+/// Where the original put the slot online at the destination, and the keys that had not moved were gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_native_destination_that_stalls_leaves_the_slot_in_migrate() {
+    need!("redis", "zookeeper");
+    let beside = Beside::start();
+    let (slot, product) = (slots("20"), &beside.product);
+    let names = (0..).map(|n| format!("plain:{n}"));
+    let keys: Vec<String> =
+        names.filter(|name| slot.contains(slot_of_key(name.as_bytes()))).take(60).collect();
+    for key in &keys {
+        beside.client().call(&["SET", key, key]).unwrap();
+    }
+    product.ctl_ok(&["migrate", "start", "--slots", "20", "--to", "2", "--as", "codis2", "--delay", "30ms"]);
+    let mover = product.ctl_start(&["migrate", "run", "--as", "codis2"]);
+    let [destination, _] = &beside.groups[1];
+    let mut client = destination.client();
+    eventually(SOON, || client.call(&["DBSIZE"]).unwrap().text() != "0");
+    destination.stop();
+    let status = mover.wait(Duration::from_secs(60)).expect("it does not give up");
+    assert_eq!(status.code(), Some(5), "{}", mover.log());
+    let cluster = snapshot(product).await;
+    let left = cluster.slot(slot.iter().next().unwrap()).unwrap();
+    assert_eq!((left.status, left.moving()), (SlotStatus::Migrate, Some((GroupId(1), GroupId(2)))));
+    assert_eq!(cluster.go_tasks[0].status, "error");
+
+    destination.cont();
+    for addr in beside.addrs() {
+        for key in &keys {
+            // Ours tries again after a pause; a Go proxy closes the connection at each failure.
+            eventually(SOON, || {
+                let client = RespClient::connect(addr.port(), SOON);
+                client
+                    .and_then(|mut client| client.call(&["GET", key]))
+                    .is_ok_and(|reply| &reply.text() == key)
+            });
+        }
+    }
+    product.ctl_ok(&["migrate", "run", "--as", "codis2"]);
+    assert_owner(&snapshot(product).await, &slot, 2);
 }
 
 /// What the original does not survive: it blocked the slot on every proxy that had answered, for ever.

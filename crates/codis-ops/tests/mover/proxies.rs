@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use codis_core::{Extra, MoveState, Proxy, ProxyState, SlotStatus};
+use codis_core::{ActionKind, Extra, MoveState, Proxy, ProxyState, SlotStatus};
 use codis_ops::{
     Context, Events, FailureKind,
     mover::{RunOptions, run},
@@ -18,14 +18,19 @@ struct Puppet {
 }
 
 impl Puppet {
+    /// One of ours.
     async fn register(scene: &Scene) -> Self {
+        Self::register_as(scene, &Proxy::start_mark("now", "0.1.0")).await
+    }
+
+    async fn register_as(scene: &Scene, start_at: &str) -> Self {
         let proxy = Proxy {
             id: "puppet".parse().unwrap(),
             addr: "127.0.0.1:19000".parse().unwrap(),
             state: ProxyState::Online,
             debug_var_addr: String::new(),
             pid: 1,
-            start_at: Proxy::start_mark("now", "0.1.0"),
+            start_at: start_at.to_owned(),
             extra: Extra::default(),
         };
         let cx = scene.open().await;
@@ -103,6 +108,41 @@ async fn a_proxy_that_acknowledges_everything_holds_nothing_up() {
     assert_eq!(report.unwrap().slots_moved, 100);
     puppet.vanish().await;
     scene.assert_moved(&moved).await;
+}
+
+/// It would end at the sight of `slots_changed`; so that is never sent to it, whenever it comes.
+#[tokio::test]
+async fn a_go_proxy_that_comes_after_the_pre_flight_is_never_sent_a_wave() {
+    need!("redis");
+    let scene = Scene::set(500).await;
+    let moved = slots("0-9");
+    scene.queue(&moved).await;
+    let cx = scene.open().await;
+    // The mover gets as far as the lock, and waits there.
+    let lock = cx.product().lock("hold it up", Duration::from_secs(5)).await.unwrap().unwrap();
+    let coming = async {
+        eventually_async(Duration::from_secs(20), async || scene.load().await.locks.len() == 2).await;
+        let go = Puppet::register_as(&scene, "2026-11-22 08:00:59.158684094 +0000 UTC m=+0.047548512").await;
+        lock.release().await.unwrap();
+        // It hears that the slots are online, which they were when it came.
+        go.acknowledge(10).await;
+        go
+    };
+    let options = quick();
+    let (outcome, go) = tokio::join!(scene.run(&options), coming);
+
+    // Looked at anew, the move is refused: the source is a stock server.
+    let failure = outcome.unwrap_err();
+    assert_eq!((failure.kind, failure.place.as_str()), (FailureKind::Unsafe, "proxy/puppet"), "{failure}");
+    assert!(failure.why.contains("stock server"), "{failure}");
+    scene.assert_untouched(&moved).await;
+    let (actions, _) = cx.product().watch_actions().await.unwrap();
+    for seq in actions {
+        let action = cx.product().action(seq).await.unwrap().unwrap();
+        assert!(!matches!(action.kind, ActionKind::Wave { .. }), "{action:?}");
+    }
+    go.vanish().await;
+    cx.close().await;
 }
 
 #[tokio::test]
