@@ -42,6 +42,8 @@ struct State {
     hold_replies: bool,
     /// The next request with these bytes is held, with all that follows on its connection.
     delay: Option<Vec<u8>>,
+    /// Requests that [`State::delay`] has met.
+    met: u64,
     stopping: bool,
     next: u64,
     links: BTreeMap<u64, Link>,
@@ -132,6 +134,12 @@ impl Relay {
         (state.hold_requests, state.hold_replies, state.delay) = (false, false, None);
         state.links.values_mut().for_each(|link| link.delayed = false);
         self.shared.changed.notify_all();
+    }
+
+    /// How many requests [`Relay::delay_next`] has met.
+    #[must_use]
+    pub fn delayed(&self) -> u64 {
+        self.shared.state().met
     }
 
     /// Takes back [`Relay::hold_requests`] and [`Relay::hold_replies`]; what was delayed stays delayed.
@@ -258,6 +266,7 @@ impl Shared {
             return chunk.len();
         };
         state.delay = None;
+        state.met += 1;
         if let Some(link) = state.links.get_mut(&id) {
             (link.delayed, link.late) = (true, true);
         }

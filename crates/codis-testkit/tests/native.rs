@@ -264,7 +264,7 @@ fn a_relay_delays_a_request_beyond_the_life_of_its_client() {
     let mut other = RespClient::connect(relay.port(), SOON).unwrap();
     assert_eq!(ask(&mut other, "INCR a"), Reply::Int(2), "only the next one is delayed");
     drop(client);
-    assert_eq!((relay.accepted(), relay.held()), (2, 1));
+    assert_eq!((relay.accepted(), relay.held(), relay.delayed()), (2, 1, 1));
     relay.release();
     eventually(SOON, || ask(&mut direct, "GET a").text() == "3");
 }
