@@ -28,7 +28,11 @@ impl Beside {
     }
 
     fn with(go: &[&str]) -> Self {
-        let mut product = Product::nothing_in(Store::zk());
+        Self::in_store(Store::zk(), go)
+    }
+
+    fn in_store(store: Store, go: &[&str]) -> Self {
+        let mut product = Product::nothing_in(store);
         let groups: Vec<[NativeServer; 2]> = (0..2)
             .map(|_| {
                 let master = NativeServer::start();
@@ -238,6 +242,41 @@ async fn a_native_destination_that_stalls_leaves_the_slot_in_migrate() {
     }
     product.ctl_ok(&["migrate", "run", "--as", "codis2"]);
     assert_owner(&snapshot(product).await, &slot, 2);
+}
+
+/// With a local store: there a killed mover is forgotten at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::print_stdout, reason = "the number of points is a result")]
+async fn a_move_as_codis_2_does_it_is_completed_after_every_write() {
+    need!("redis");
+    let beside = Beside::in_store(Store::local(), &["go-1"]);
+    let (moved, product) = (slots("0-1"), &beside.product);
+    beside.fill(&moved, 10).await;
+    let ledger = beside.ledger(&moved);
+    let run = ["migrate", "run", "--as", "codis2"];
+    let mut to = 2;
+    for nth in 1.. {
+        product.ctl_ok(&["migrate", "start", "--slots", "0-1", "--to", &to.to_string(), "--as", "codis2"]);
+        let died = product.ctl_dies_at(nth, &run);
+        if died {
+            product.ctl_ok(&run);
+        }
+        let cluster = snapshot(product).await;
+        assert_owner(&cluster, &moved, to);
+        assert!(cluster.go_tasks.is_empty(), "write {nth}: {:?}", cluster.go_tasks);
+        let figures = ledger.figures();
+        assert!(figures.holds(), "write {nth}: {:#?}", figures.violations);
+        if !died {
+            println!("{} crash points: codisctl {}", nth - 1, run.join(" "));
+            assert!(nth > 25, "{nth}: lease, guard, and seven writes for each of two slots at least");
+            break;
+        }
+        to = 3 - to;
+    }
+    let account = ledger.finish().await;
+    assert!(account.holds(), "{:#?}", account.violations);
+    beside.assert_filled(&moved, 10).await;
+    beside.assert_alive();
 }
 
 /// What the original does not survive: it blocked the slot on every proxy that had answered, for ever.

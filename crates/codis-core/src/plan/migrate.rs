@@ -25,7 +25,7 @@ pub fn migrate(
     now_ms: u64,
 ) -> Result<Plan, Refusal> {
     let what = format!("cannot move slots {slots} to group {to}");
-    let asked = Asked::look(cluster, slots, to, &what)?;
+    let asked = Asked::look(cluster, slots, to, false, &what)?;
     go_proxies_can_follow(cluster, &asked, native, &what)?;
     let task = |(slot, from): &(SlotId, GroupId)| Move {
         task: 0,
@@ -60,7 +60,7 @@ pub fn migrate_codis2(
     now_s: u64,
 ) -> Result<Plan, Refusal> {
     let what = format!("cannot move slots {slots} to group {to} as Codis 2 does");
-    let asked = Asked::look(cluster, slots, to, &what)?;
+    let asked = Asked::look(cluster, slots, to, true, &what)?;
     if let Some(from) = asked.sources().into_iter().find(|from| !native.contains(from)) {
         let why = "its master does not have the SLOTS* commands of codis-server 2.8, or did not answer";
         return Err(Refusal::unsafe_(what, format!("servers/group_{from}"), why)
@@ -92,14 +92,21 @@ struct Asked {
 }
 
 impl Asked {
-    fn look(cluster: &Cluster, slots: &SlotSet, to: GroupId, what: &str) -> Result<Self, Refusal> {
+    /// `codis2`: the queue of the original is meant.
+    fn look(
+        cluster: &Cluster,
+        slots: &SlotSet,
+        to: GroupId,
+        codis2: bool,
+        what: &str,
+    ) -> Result<Self, Refusal> {
         master(&group(cluster, to, what)?, what)?;
         no_dashboard(cluster, what)?;
         fences_clean(cluster, what)?;
         let mut moves = Vec::new();
         let mut there = Vec::new();
         for id in slots.iter() {
-            match source(cluster, id, to, what)? {
+            match source(cluster, id, to, codis2, what)? {
                 Some(from) => {
                     master(&group(cluster, from, what)?, what)?;
                     moves.push((id, from));
@@ -137,17 +144,26 @@ impl Asked {
 }
 
 /// The group that a slot has to come from; none if it is at `to`, or on its way.
-fn source(cluster: &Cluster, id: SlotId, to: GroupId, what: &str) -> Result<Option<GroupId>, Refusal> {
+fn source(
+    cluster: &Cluster,
+    id: SlotId,
+    to: GroupId,
+    codis2: bool,
+    what: &str,
+) -> Result<Option<GroupId>, Refusal> {
     let slot = slot(cluster, id, what)?;
     let place = format!("slots/slot_{id}");
     if let Some(task) = cluster.move_of(id) {
-        if task.to == to {
+        if task.to == to && !codis2 {
             return Ok(None);
         }
         let why = format!("task {} moves it to group {}", task.task, task.to);
         return Err(Refusal::unsafe_(what, place, why).next("codisctl task list"));
     }
     if let Some(task) = cluster.go_tasks.iter().find(|task| task.slot == id) {
+        if task.to == to && codis2 {
+            return Ok(None);
+        }
         let why = format!("a task in the queue of the Go tools moves it to group {}", task.to);
         return Err(Refusal::unsafe_(what, format!("migrate_tasks/{}", task.name), why)
             .next("codisctl migrate run --as codis2    or: codisctl task delete --as codis2 TASK"));

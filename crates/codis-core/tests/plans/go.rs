@@ -36,7 +36,12 @@ fn the_go_queue_is_for_native_servers_and_holds_a_slot_once() {
         cluster.go_tasks.iter().map(|task| task.name.as_str()).collect::<Vec<_>>(),
         ["0000000000", "0000000001"]
     );
-    refused(ask(&cluster, &native()), RefusalKind::Unsafe, "queue of the Go tools");
+    assert_eq!(ask(&cluster, &native()).unwrap().steps, [], "asked again");
+    refused(
+        plan::migrate_codis2(&cluster, &slots("5"), GroupId(1), 0, &native(), 77),
+        RefusalKind::Unsafe,
+        "queue of the Go tools",
+    );
     refused(
         plan::migrate(&cluster, &slots("5"), GroupId(2), &native(), 0),
         RefusalKind::Unsafe,
