@@ -45,6 +45,8 @@ pub enum ErrorKind {
     /// The connection broke, or the deadline passed, while a write was under way: it may have been done, or
     /// may still be. Read again before trying again.
     Ambiguous,
+    /// The disk of a local store is full: nothing of the write was done.
+    DiskFull,
     /// The content cannot be understood.
     Corrupt {
         /// Byte offset in the node's data at which reading stopped.
@@ -71,6 +73,7 @@ impl fmt::Display for ErrorKind {
             Self::Ambiguous => {
                 "the connection was lost while writing; the write may or may not have been done"
             }
+            Self::DiskFull => "the disk is full; nothing was written",
             Self::Corrupt { offset, reason } => {
                 return write!(f, "cannot be understood at byte {offset}: {reason}");
             }

@@ -15,6 +15,7 @@ mod faults;
 mod garbage;
 mod gc;
 mod golden;
+mod local_faults;
 mod product;
 mod recorded;
 mod states;

@@ -4,13 +4,15 @@
 //! Between them the thread listens for commits and deaths of other processes, fires watches, beats the session's heart
 //! and reaps dead sessions. Every process does the reaping; the transaction decides who does it first.
 
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::holder::Busy;
 use super::notice::{Bell, Notice};
 use super::session::{SessionDir, SessionFile, network_file_system};
 use super::tree::{self, Fault, Interest, Mark};
@@ -32,6 +34,8 @@ const PROBE: Duration = Duration::from_millis(200);
 const BEAT: Duration = Duration::from_secs(1);
 /// Longest wait for another process's transaction.
 const BUSY: Duration = Duration::from_secs(2);
+/// One attempt at it; between two of them the heart beats.
+const ATTEMPT: Duration = Duration::from_millis(50);
 /// A commit follows the event of its log write after a sync of the disk: look again after 1, 2, 4 ... 32 ms.
 const SECOND_LOOKS: u32 = 6;
 /// Calls done between two looks around.
@@ -44,6 +48,7 @@ type Result<T> = std::result::Result<T, Fault>;
 
 /// State of the store's thread.
 pub(super) struct Engine {
+    path: PathBuf,
     db: Connection,
     sessions: SessionDir,
     session: Option<SessionFile>,
@@ -54,6 +59,12 @@ pub(super) struct Engine {
     data_version: i64,
     /// We have committed since the watches were last looked at.
     committed: bool,
+    /// When the heart last beat.
+    beaten: Cell<Instant>,
+    /// Another process was writing when we last wanted to, for longer than we wait.
+    blocked: Cell<bool>,
+    /// How long we wait.
+    patience: Duration,
 }
 
 struct Armed {
@@ -80,6 +91,8 @@ pub(super) enum OpenError {
     Schema(#[source] Box<refinery::Error>),
     #[error("its session cannot be opened: {0}")]
     Session(ErrorKind),
+    #[error(transparent)]
+    Busy(#[from] Busy),
 }
 
 impl Engine {
@@ -90,7 +103,8 @@ impl Engine {
         bell: Bell,
         state: watch::Sender<SessionState>,
     ) -> std::result::Result<(Self, Notice), OpenError> {
-        let deadline = Instant::now() + options.connect_timeout;
+        // A part of the time, so that the reason is known before the caller gives up.
+        let deadline = Instant::now() + options.connect_timeout * 4 / 5;
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
@@ -120,6 +134,7 @@ impl Engine {
         log.push("-wal");
         let notice = Notice::new(bell, Path::new(&log), sessions.path());
         let mut engine = Self {
+            path: path.to_owned(),
             db,
             sessions,
             session: None,
@@ -128,11 +143,15 @@ impl Engine {
             watches: Vec::new(),
             data_version: 0,
             committed: false,
+            beaten: Cell::new(Instant::now()),
+            blocked: Cell::new(false),
+            patience: BUSY.min(options.op_timeout * 4 / 5).min(options.connect_timeout * 4 / 5),
         };
         let session = |fault| match fault {
             Fault::Kind(kind) => OpenError::Session(kind),
             Fault::Sql(error) => OpenError::Sql(error),
             Fault::Io(error) => OpenError::Io(error),
+            Fault::Busy(busy) => OpenError::Busy(busy),
         };
         // What dead processes left is gone before the first call sees it.
         engine.reap().map_err(session)?;
@@ -142,8 +161,7 @@ impl Engine {
 
     /// Serves calls until all handles are gone.
     pub(super) fn run(mut self, notice: &Notice, jobs: &mut mpsc::Receiver<Job>) {
-        let mut beaten = Instant::now();
-        let mut probed = Instant::now();
+        let mut probe = Instant::now() + PROBE;
         let mut looks = 0;
         loop {
             let idle = if notice.is_deaf() { LOOK_OFTEN } else { LOOK };
@@ -175,13 +193,11 @@ impl Engine {
                 self.committed = false;
                 self.look_around();
             }
-            if beaten.elapsed() >= BEAT.min(self.timeout / 4) {
-                beaten = Instant::now();
-                self.beat();
-            }
-            if noticed.session_closed || probed.elapsed() >= PROBE {
-                probed = Instant::now();
+            self.beat();
+            if noticed.session_closed || Instant::now() >= probe {
+                probe = Instant::now() + PROBE;
                 if let Err(fault) = self.reap() {
+                    probe = Instant::now() + BUSY;
                     tracing::warn!(?fault, "dead sessions of the local store cannot be removed now");
                 }
             }
@@ -198,7 +214,7 @@ impl Engine {
         let Some(session) = self.session.as_ref().map(|session| session.id) else {
             return Err(ErrorKind::Expired.into());
         };
-        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.begin(self.patience)?;
         if !session_exists(&transaction, session)? {
             drop(transaction);
             self.expire();
@@ -236,7 +252,7 @@ impl Engine {
     }
 
     fn open_session(&mut self) -> Result<i64> {
-        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.begin(self.patience)?;
         transaction.execute(
             "INSERT INTO session (pid, timeout_ms, opened_ms) VALUES (?1, ?2, ?3)",
             (std::process::id(), i64::try_from(self.timeout.as_millis()).unwrap_or(i64::MAX), now_ms()),
@@ -259,7 +275,7 @@ impl Engine {
     pub(super) fn close_session(&mut self) {
         if let Some(session) = self.session.take() {
             // When this fails the lock goes all the same, and another process removes what is left.
-            if let Err(fault) = end_sessions(&mut self.db, &[session.id]) {
+            if let Err(fault) = self.end_sessions(&[session.id], self.patience) {
                 tracing::debug!(?fault, "left to other processes to clean up");
             }
             let _ = self.sessions.remove(session.id);
@@ -303,10 +319,42 @@ impl Engine {
         }
     }
 
+    /// Says that this process still moves, when it is time to.
     fn beat(&self) {
+        if self.beaten.get().elapsed() < BEAT.min(self.timeout / 4) {
+            return;
+        }
+        self.beaten.set(Instant::now());
         if let Some(Err(error)) = self.session.as_ref().map(SessionFile::beat) {
             tracing::warn!(%error, "the local store's session cannot show that it is alive");
         }
+    }
+
+    /// Begins a transaction that writes. The heart beats while another process is in one. As long as that one hangs, only
+    /// the first call waits for it: the others would keep reads waiting.
+    fn begin(&self, patience: Duration) -> Result<Transaction<'_>> {
+        let patience = if self.blocked.get() { ATTEMPT } else { patience };
+        let deadline = Instant::now() + patience;
+        self.db.busy_timeout(ATTEMPT)?;
+        let begun = loop {
+            match Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate) {
+                Err(error) if is_busy(&error) && Instant::now() < deadline => self.beat(),
+                Err(error) if is_busy(&error) => break Err(Fault::Busy(Busy::writing(&self.path))),
+                begun => break begun.map_err(Fault::Sql),
+            }
+        };
+        self.db.busy_timeout(BUSY)?;
+        self.blocked.set(matches!(begun, Err(Fault::Busy(_))));
+        begun
+    }
+
+    fn end_sessions(&self, ids: &[i64], patience: Duration) -> Result<()> {
+        let transaction = self.begin(patience)?;
+        for id in ids {
+            tree::delete_owned(&transaction, *id)?;
+            transaction.execute("DELETE FROM session WHERE id = ?1", [id])?;
+        }
+        Ok(transaction.commit()?)
     }
 
     /// Ends the sessions of dead processes.
@@ -325,7 +373,7 @@ impl Engine {
         if dead.is_empty() {
             return Ok(());
         }
-        end_sessions(&mut self.db, &dead)?;
+        self.end_sessions(&dead, ATTEMPT)?;
         self.committed = true;
         for id in dead {
             self.sessions.remove(id)?;
@@ -342,13 +390,8 @@ fn pause(looks: u32, idle: Duration) -> Duration {
     }
 }
 
-fn end_sessions(db: &mut Connection, ids: &[i64]) -> Result<()> {
-    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for id in ids {
-        tree::delete_owned(&transaction, *id)?;
-        transaction.execute("DELETE FROM session WHERE id = ?1", [id])?;
-    }
-    Ok(transaction.commit()?)
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }
 
 fn session_exists(db: &Connection, id: i64) -> Result<bool> {

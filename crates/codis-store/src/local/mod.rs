@@ -5,6 +5,7 @@
 //! with the one database connection; calls are prepared here and sent to it.
 
 mod engine;
+mod holder;
 mod notice;
 mod session;
 mod tree;
@@ -303,15 +304,25 @@ fn error(op: &'static str, path: &str, fault: Fault) -> StoreError {
     use rusqlite::ErrorCode;
     match fault {
         Fault::Kind(kind) => StoreError::new(op, path, kind),
-        Fault::Io(source) => StoreError::new(op, path, ErrorKind::Other).caused_by(source),
+        // The transaction did not begin.
+        Fault::Busy(source) => StoreError::new(op, path, ErrorKind::Timeout).caused_by(source),
+        Fault::Io(source) => StoreError::new(op, path, io_kind(&source)).caused_by(source),
         Fault::Sql(source) => {
             let kind = match source.sqlite_error_code() {
                 // The transaction did not begin, or was rolled back.
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ErrorKind::Timeout,
+                Some(ErrorCode::DiskFull) => ErrorKind::DiskFull,
                 _ => ErrorKind::Other,
             };
             StoreError::new(op, path, kind).caused_by(source)
         }
+    }
+}
+
+fn io_kind(error: &std::io::Error) -> ErrorKind {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull => ErrorKind::DiskFull,
+        _ => ErrorKind::Other,
     }
 }
 
@@ -321,6 +332,10 @@ fn open_kind(error: &OpenError) -> ErrorKind {
         OpenError::Sql(source) if source.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
             ErrorKind::Corrupt { offset: 0, reason: "it is not an SQLite file".to_owned() }
         }
+        OpenError::Sql(source) if source.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+            ErrorKind::DiskFull
+        }
+        OpenError::Io(source) if io_kind(source) == ErrorKind::DiskFull => ErrorKind::DiskFull,
         OpenError::Missing(_) => ErrorKind::NoNode,
         OpenError::Schema(_) | OpenError::Session(_) => ErrorKind::Other,
         _ => ErrorKind::Unreachable,

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::engine::OpenError;
+use super::holder::Busy;
+
 /// The folder of lock files beside a database.
 #[derive(Clone, Debug)]
 pub(super) struct SessionDir {
@@ -96,9 +99,9 @@ impl SessionDir {
     }
 
     /// Keeps other processes from preparing the database at the same time. Held while the result lives.
-    pub(super) fn preparing(&self, deadline: Instant) -> io::Result<File> {
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(false).open(self.path.join("preparing"))?;
+    pub(super) fn preparing(&self, deadline: Instant) -> Result<File, OpenError> {
+        let path = self.path.join("preparing");
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
         let mut pause = Duration::from_millis(1);
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -107,7 +110,8 @@ impl SessionDir {
                     std::thread::sleep(pause);
                     pause = (pause * 2).min(Duration::from_millis(20));
                 }
-                Err(error) => return Err(error.into()),
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(Busy::preparing(&path).into()),
+                Err(error) => return Err(io::Error::from(error).into()),
             }
         }
     }

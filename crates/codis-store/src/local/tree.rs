@@ -6,6 +6,7 @@ use std::io;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
+use super::holder::Busy;
 use crate::error::ErrorKind;
 use crate::node::{Acl, CreateMode, Node, NodeStat, Op, OpDone};
 
@@ -19,6 +20,8 @@ pub(super) enum Fault {
     Kind(ErrorKind),
     Sql(rusqlite::Error),
     Io(io::Error),
+    /// Another process does not let us write.
+    Busy(Busy),
 }
 
 impl From<ErrorKind> for Fault {
