@@ -192,6 +192,52 @@ fn the_lock_of_a_living_process_stays() {
 }
 
 #[test]
+fn a_foreign_dashboard_is_respected_while_it_lives_and_cleared_when_it_is_dead() {
+    let mut desk = Desk::new().with_product();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    desk.name(&addr, "DASH");
+    for (group, port) in [(1, 7001), (2, 7003)] {
+        let node = format!(r#"{{"type":"master","group_id":{group},"addr":"127.0.0.1:{port}"}}"#);
+        desk.write(&format!("servers/group_{group}/127.0.0.1:{port}"), &node);
+    }
+    desk.run(&["slot", "assign", "0-1023", "1", "--yes"]).ok();
+    desk.write("dashboard", &format!(r#"{{"addr":"{addr}","pid":4242}}"#));
+    for args in
+        [&["migrate", "start", "--slots", "7", "--to", "2", "--yes"][..], &["product", "remove", PRODUCT]]
+    {
+        let ran = desk.run(args);
+        assert_eq!(ran.status, 4, "{}", ran.all());
+        assert!(ran.err.contains("\n  where  dashboard\n"), "{}", ran.err);
+        assert!(ran.err.contains("DASH (pid 4242)"), "{}", ran.err);
+        assert!(ran.err.contains("if it is dead: codisctl lock clear dashboard\n"), "{}", ran.err);
+    }
+    insta::assert_snapshot!(desk.run(&["lock", "show"]).ok().out, @"
+    nobody holds the lock
+    dashboard at DASH (pid 4242), of Go tools: it lives, so nothing can be moved from here
+    ");
+    insta::assert_snapshot!(desk.run(&["lock", "clear", "dashboard", "--yes"]).all(), @"
+    --- 4
+    error: cannot clear the dashboard node
+      where  dashboard
+      why    something listens at DASH: it lives
+      next   stop it there, pid 4242
+    ");
+    drop(listener);
+    assert_eq!(desk.run(&["lock", "show", "--output", "json"]).json()["dashboard"]["owner"], "gone");
+    insta::assert_snapshot!(desk.run(&["lock", "clear", "dashboard", "--yes"]).all(), @"
+    --- 0
+    plan      clear the node of a dead dashboard
+    note      nothing listens at DASH (pid 4242)
+    writes 1  dashboard: deleted (of DASH, pid 4242)
+    step 1 of 1 done in N ms
+    done      clear the node of a dead dashboard
+    ");
+    assert_eq!(desk.run(&["lock", "clear", "dashboard", "--yes"]).status, 1);
+    desk.run(&["migrate", "start", "--slots", "7", "--to", "2", "--yes"]).ok();
+}
+
+#[test]
 fn actions_are_listed_with_who_has_not_followed_and_collected() {
     let desk = Desk::new().with_product();
     let receiver = |id: &str| {

@@ -314,7 +314,12 @@ impl Found {
                 "a Go dashboard is at {} (pid {}): no slots can be moved from here",
                 dashboard.addr, dashboard.pid
             );
-            self.add(Severity::Warning, what, "dashboard", "stop it before moving slots");
+            self.add(
+                Severity::Warning,
+                what,
+                "dashboard",
+                "stop it before moving slots; if it is dead: codisctl lock clear dashboard",
+            );
         }
         if !cluster.go_tasks.is_empty() {
             let count = plural(cluster.go_tasks.len(), "task", "tasks");

@@ -81,6 +81,7 @@ fn changes_topology(step: &Step) -> bool {
             | Step::QueueGoTasks(_)
             | Step::DeleteGoTasks(_)
             | Step::ClearLock(_)
+            | Step::ClearDashboard(_)
     )
 }
 
@@ -164,6 +165,7 @@ async fn take(cx: &Context, step: &Step, events: &Events) -> Result<(), Failure>
         Step::SetProxyState { proxy, state } => product.set_proxy_state(proxy, *state).await.map(drop),
         Step::ClearFence(addr) => ignore(product.remove_fence(addr).await, &ErrorKind::NoNode),
         Step::ClearLock(lock) => product.clear_lock(lock).await,
+        Step::ClearDashboard(dashboard) => product.clear_dashboard(dashboard).await,
         Step::CollectActions { keep, .. } => product.gc_actions(*keep).await.map(drop),
         Step::QueueMoves(moves) => product.add_moves(moves).await.map(drop),
         Step::DeleteMoves(moves) => product.delete_moves(moves).await,

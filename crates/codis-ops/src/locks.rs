@@ -1,4 +1,6 @@
-//! Who holds `LOCK`, and whether its owner still lives.
+//! Who holds `LOCK` or keeps the dashboard node, and whether its owner still lives.
+
+use std::{net::ToSocketAddrs as _, time::Duration};
 
 use codis_core::{LockEntry, plan::Holder};
 use rustix::{
@@ -48,6 +50,19 @@ fn began_ms(pid: i64) -> Option<u64> {
     Some(context::now_ms().saturating_sub(ago_s * 1000).saturating_sub(SLACK_MS))
 }
 
+/// Whether something accepts connections at a dashboard's address. What cannot be resolved does not.
+pub async fn listens(addr: &str) -> bool {
+    let addr = addr.to_owned();
+    let knock = tokio::task::spawn_blocking(move || {
+        let mut found = addr.to_socket_addrs().into_iter().flatten();
+        found.any(|addr| std::net::TcpStream::connect_timeout(&addr, KNOCK).is_ok())
+    });
+    // A knock that takes long is no proof of death.
+    tokio::time::timeout(2 * KNOCK, knock).await.is_ok_and(|knocked| knocked.unwrap_or(true))
+}
+
+/// How long a dashboard may take to accept a connection; the Go tools wait as long.
+const KNOCK: Duration = Duration::from_secs(3);
 /// How far a process must be younger than a lock to be called another one.
 const SLACK_MS: u64 = 5000;
 

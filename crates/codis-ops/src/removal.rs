@@ -1,7 +1,5 @@
 //! Removing a whole product from the store.
 
-use std::{net::ToSocketAddrs as _, time::Duration};
-
 use codis_core::{
     Cluster,
     plan::{self, Plan},
@@ -9,10 +7,7 @@ use codis_core::{
 use codis_store::{ErrorKind, StoreError};
 use tokio::time::Instant;
 
-use crate::{Context, Event, Events, Failure, FailureKind};
-
-/// How long a dashboard may take to accept a connection; the Go tools wait as long.
-const KNOCK: Duration = Duration::from_secs(3);
+use crate::{Context, Event, Events, Failure, FailureKind, locks};
 
 /// The plan to remove the product, or why it must not be. A dashboard node behind which nothing listens
 /// is that of a dead one and stands in nobody's way.
@@ -25,7 +20,7 @@ pub async fn plan_removal(cx: &Context) -> Result<Plan, Failure> {
 
 async fn decide(mut cluster: Cluster) -> Result<Plan, Failure> {
     let dead = match &cluster.dashboard {
-        Some(dashboard) if !dashboard.ephemeral && !listens(&dashboard.addr).await => {
+        Some(dashboard) if !dashboard.ephemeral && !locks::listens(&dashboard.addr).await => {
             let name = format!("the dashboard at {} (pid {})", dashboard.addr, dashboard.pid);
             Some(format!("{name} is gone and left its node"))
         }
@@ -37,17 +32,6 @@ async fn decide(mut cluster: Cluster) -> Result<Plan, Failure> {
     let mut plan = plan::remove_product(&cluster)?;
     plan.notes.extend(dead);
     Ok(plan)
-}
-
-/// Whether something accepts connections at an address. What cannot be resolved does not.
-async fn listens(addr: &str) -> bool {
-    let addr = addr.to_owned();
-    let knock = tokio::task::spawn_blocking(move || {
-        let mut found = addr.to_socket_addrs().into_iter().flatten();
-        found.any(|addr| std::net::TcpStream::connect_timeout(&addr, KNOCK).is_ok())
-    });
-    // A knock that takes long is no proof of death.
-    tokio::time::timeout(2 * KNOCK, knock).await.is_ok_and(|knocked| knocked.unwrap_or(true))
 }
 
 /// Deletes everything that the store has of the product, once more looked at. Under `LOCK`.

@@ -1,4 +1,4 @@
-use codis_core::{Cluster, LockEntry, plan::Holder};
+use codis_core::{Cluster, Dashboard, LockEntry, plan::Holder};
 use codis_ops::locks;
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use crate::{
     ui::Report,
 };
 
-/// Show who holds the lock, since when, and whether its owner still lives
+/// Show who holds the lock, since when, and whether its owner still lives; and the dashboard node
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -24,6 +24,16 @@ pub(crate) struct ShowArgs {}
 struct Locks {
     product: String,
     locks: Vec<LockLine>,
+    dashboard: Option<DashboardLine>,
+}
+
+/// Whoever may move slots: a Go dashboard, or our mover, which keeps one from starting.
+#[derive(Debug, Serialize)]
+struct DashboardLine {
+    addr: String,
+    pid: i64,
+    session: bool,
+    owner: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,15 +56,37 @@ pub(super) async fn run(session: &Session, _args: &ShowArgs) -> Done {
     let cx = session.connect().await?;
     let cluster = cx.load().await?;
     cx.close().await;
-    session.ui.report(&Locks::new(&cluster))?;
+    let dashboard = match &cluster.dashboard {
+        Some(dashboard) => Some(DashboardLine::new(dashboard).await),
+        None => None,
+    };
+    session.ui.report(&Locks::new(&cluster, dashboard))?;
     damage(&cluster)
 }
 
 impl Locks {
-    fn new(cluster: &Cluster) -> Self {
+    fn new(cluster: &Cluster, dashboard: Option<DashboardLine>) -> Self {
         let locks = cluster.locks.iter().enumerate();
         let line = |(n, lock)| LockLine::new(lock, n == 0, cluster.taken_ms);
-        Self { product: cluster.product.to_string(), locks: locks.map(line).collect() }
+        Self { product: cluster.product.to_string(), locks: locks.map(line).collect(), dashboard }
+    }
+
+    fn holders(&self, look: &Look) -> String {
+        if self.locks.is_empty() {
+            return "nobody holds the lock".to_owned();
+        }
+        let count = codis_core::plan::plural(self.locks.len(), "lock", "locks");
+        let of = |owner| self.locks.iter().filter(|line| line.owner == owner).count();
+        let summary = match (of("gone"), of("unknown")) {
+            (0, 0) => format!("{count}, none stale"),
+            (0, n) => {
+                format!(
+                    "{count}, {n} to be looked after   → if those processes are gone: codisctl lock clear"
+                )
+            }
+            (n, _) => format!("{count}, {n} stale   → codisctl lock clear"),
+        };
+        format!("{}\n{summary}", self.grid().draw(look))
     }
 
     fn grid(&self) -> Grid {
@@ -96,21 +128,34 @@ impl LockLine {
     }
 }
 
+impl DashboardLine {
+    async fn new(dashboard: &Dashboard) -> Self {
+        let alive = dashboard.ephemeral || locks::listens(&dashboard.addr).await;
+        Self {
+            addr: dashboard.addr.clone(),
+            pid: dashboard.pid,
+            session: dashboard.ephemeral,
+            owner: if alive { "alive" } else { "gone" },
+        }
+    }
+
+    fn line(&self) -> String {
+        let verdict = match (self.session, self.owner) {
+            (true, _) => "ours: a mover is at work",
+            (false, "alive") => "of Go tools: it lives, so nothing can be moved from here",
+            _ => "✗ stale: nothing listens there   → codisctl lock clear dashboard",
+        };
+        format!("dashboard at {} (pid {}), {verdict}", self.addr, self.pid)
+    }
+}
+
 impl Report for Locks {
     fn human(&self, look: &Look) -> String {
-        if self.locks.is_empty() {
-            return "nobody holds the lock".to_owned();
+        let locks = self.holders(look);
+        match &self.dashboard {
+            Some(dashboard) => format!("{locks}\n{}", dashboard.line()),
+            None => locks,
         }
-        let count = codis_core::plan::plural(self.locks.len(), "lock", "locks");
-        let of = |owner| self.locks.iter().filter(|line| line.owner == owner).count();
-        let summary = match (of("gone"), of("unknown")) {
-            (0, 0) => format!("{count}, none stale"),
-            (0, n) => format!(
-                "{count}, {n} to be looked after   → if those processes are gone: codisctl lock clear"
-            ),
-            (n, _) => format!("{count}, {n} stale   → codisctl lock clear"),
-        };
-        format!("{}\n{summary}", self.grid().draw(look))
     }
 
     fn plain(&self) -> Vec<Vec<String>> {

@@ -190,7 +190,8 @@ fn no_dashboard(cluster: &Cluster, what: &str) -> Result<(), Refusal> {
     };
     let why =
         format!("a Go dashboard is at {} (pid {}); two movers lose keys", dashboard.addr, dashboard.pid);
-    Err(Refusal::unsafe_(what, "dashboard", why).next("stop it, then run this again"))
+    Err(Refusal::unsafe_(what, "dashboard", why)
+        .next("stop it, then run this again; if it is dead: codisctl lock clear dashboard"))
 }
 
 fn go_proxies_can_follow(

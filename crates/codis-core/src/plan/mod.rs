@@ -28,13 +28,13 @@ pub use product::remove_product;
 pub use promote::promote;
 pub use proxy::{clear_fences, offline, online};
 pub use refusal::{Refusal, RefusalKind};
-pub use upkeep::{Holder, clear_locks, collect_actions};
+pub use upkeep::{Holder, clear_dashboard, clear_locks, collect_actions};
 
 use std::fmt;
 
 use crate::{
-    ActionKind, Addr, GoTask, GroupId, LockEntry, Move, ProductName, Proxy, ProxyId, ProxyState, Server,
-    Slot, SlotSet, SlotStatus, Versioned,
+    ActionKind, Addr, Dashboard, GoTask, GroupId, LockEntry, Move, ProductName, Proxy, ProxyId, ProxyState,
+    Server, Slot, SlotSet, SlotStatus, Versioned,
 };
 
 /// What shall be done, in order.
@@ -94,6 +94,8 @@ pub enum Step {
     ClearFence(String),
     /// Delete a lock whose owner is gone.
     ClearLock(LockEntry),
+    /// Delete the node of a dashboard that is gone.
+    ClearDashboard(Dashboard),
     /// Delete all but the newest actions.
     CollectActions {
         /// How many there are.
@@ -168,6 +170,9 @@ impl fmt::Display for Step {
                 "LOCK/{}: deleted (of pid {} on {}: {})",
                 lock.name, lock.pid, lock.hostname, lock.desc
             ),
+            Self::ClearDashboard(dashboard) => {
+                write!(f, "dashboard: deleted (of {}, pid {})", dashboard.addr, dashboard.pid)
+            }
             Self::CollectActions { there, keep } => {
                 write!(f, "actions, ActionResponse: the oldest {} deleted", there.saturating_sub(*keep))
             }

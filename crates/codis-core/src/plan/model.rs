@@ -74,6 +74,7 @@ impl Cluster {
                 self.go_tasks.retain(|task| !tasks.iter().any(|doomed| doomed.name == task.name));
             }
             Step::ClearLock(lock) => self.locks.retain(|other| other.name != lock.name),
+            Step::ClearDashboard(_) => self.dashboard = None,
             Step::RemoveProduct(_) => *self = Self::empty(self.product.clone()),
             Step::Replicate { .. }
             | Step::CatchUp { .. }

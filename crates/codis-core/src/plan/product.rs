@@ -29,7 +29,8 @@ pub fn remove_product(cluster: &Cluster) -> Result<Plan, Refusal> {
     }
     if let Some(dashboard) = &cluster.dashboard {
         let why = format!("a dashboard is registered at {} (pid {})", dashboard.addr, dashboard.pid);
-        return Err(Refusal::unsafe_(what, "dashboard", why).next("stop it: it deletes its node"));
+        return Err(Refusal::unsafe_(what, "dashboard", why)
+            .next("stop it; if it is dead: codisctl lock clear dashboard"));
     }
     if let Some(slot) = cluster.known_slots().find(|slot| on_its_way(slot)) {
         let why = format!("the slot is in {}: its keys are on their way", slot.status);

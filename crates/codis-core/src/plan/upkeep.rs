@@ -1,7 +1,8 @@
-//! Clearing away what programs leave behind: locks of dead ones, actions that everybody has followed.
+//! Clearing away what programs leave behind: locks and dashboard nodes of dead ones, actions that
+//! everybody has followed.
 
 use super::{Plan, Refusal, Step, plural};
-use crate::{Cluster, LockEntry};
+use crate::{Cluster, Dashboard, LockEntry};
 
 /// Whether the owner of a lock still lives, as far as can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +69,30 @@ pub fn clear_locks(
         }
         plan.steps.push(Step::ClearLock(lock.clone()));
     }
+    Ok(plan)
+}
+
+/// Deletes the node of a Go dashboard that died; while it is there, nothing can be moved. `listens` says
+/// whether something listens at its address.
+///
+/// Refused for one that may live, and for the node by which a mover of ours keeps dashboards from starting.
+pub fn clear_dashboard(cluster: &Cluster, listens: bool) -> Result<Plan, Refusal> {
+    let what = "cannot clear the dashboard node";
+    let Some(dashboard) = &cluster.dashboard else {
+        return Err(Refusal::missing(what, "dashboard", "there is no such node").next("codisctl lock show"));
+    };
+    let Dashboard { addr, pid, ephemeral } = dashboard;
+    if *ephemeral {
+        let why = format!("it is that of a mover of ours, pid {pid}, and goes with its session");
+        return Err(Refusal::unsafe_(what, "dashboard", why).next("codisctl migrate watch"));
+    }
+    if listens {
+        let why = format!("something listens at {addr}: it lives");
+        return Err(Refusal::unsafe_(what, "dashboard", why).next(format!("stop it there, pid {pid}")));
+    }
+    let mut plan = Plan::new("clear the node of a dead dashboard");
+    plan.note(format!("nothing listens at {addr} (pid {pid})"));
+    plan.steps.push(Step::ClearDashboard(dashboard.clone()));
     Ok(plan)
 }
 

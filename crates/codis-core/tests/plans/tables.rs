@@ -123,6 +123,21 @@ fn only_locks_whose_owners_are_gone_are_cleared() {
 }
 
 #[test]
+fn only_the_node_of_a_dead_dashboard_is_cleared() {
+    let mut cluster = product();
+    refused(plan::clear_dashboard(&cluster, false), RefusalKind::Missing, "no such node");
+    let mut dashboard = Dashboard { addr: "h:18087".to_owned(), pid: 7, ephemeral: false };
+    cluster.dashboard = Some(dashboard.clone());
+    refused(plan::clear_dashboard(&cluster, true), RefusalKind::Unsafe, "listens at h:18087");
+    let clear = plan::clear_dashboard(&cluster, false);
+    run(&mut cluster, clear);
+    assert_eq!(cluster.dashboard, None);
+    dashboard.ephemeral = true;
+    cluster.dashboard = Some(dashboard);
+    refused(plan::clear_dashboard(&cluster, false), RefusalKind::Unsafe, "a mover of ours");
+}
+
+#[test]
 fn the_newest_actions_are_kept() {
     assert_eq!(plan::collect_actions(500, 500).steps, []);
     let plan = plan::collect_actions(2050, 500);

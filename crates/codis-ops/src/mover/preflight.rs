@@ -259,7 +259,7 @@ fn nobody_else_moves(cluster: &Cluster, what: &str) -> Result<(), Failure> {
         dashboard.addr, dashboard.pid
     );
     Err(Failure::new(FailureKind::Unsafe, what, "dashboard", why)
-        .next("stop it (it deletes its node), then: codisctl migrate run"))
+        .next("stop it, then: codisctl migrate run    if it is dead, first: codisctl lock clear dashboard"))
 }
 
 /// Ends what an earlier mover left on a server.

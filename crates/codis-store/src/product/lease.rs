@@ -87,6 +87,26 @@ impl Product {
     }
 }
 
+impl Product {
+    /// Removes a dashboard's node as it was seen: a person has made sure that its program is gone. A missing
+    /// one is fine.
+    ///
+    /// # Errors
+    /// `BadVersion` when the node is another one by now.
+    pub async fn clear_dashboard(&self, seen: &Dashboard) -> Result<()> {
+        let path = self.layout.dashboard();
+        let node = match self.store.get(&path).await {
+            Err(error) if error.kind == ErrorKind::NoNode => return Ok(()),
+            node => node?,
+        };
+        let now = wire::dashboard_from(node.ephemeral, &node.data);
+        if now.map_err(|error| corrupt(&path, error))? != *seen {
+            return Err(StoreError::new("delete", path, ErrorKind::BadVersion));
+        }
+        missing_is_fine(self.store.delete(&path, Some(node.version)).await)
+    }
+}
+
 impl Lease {
     /// What the node says.
     pub fn lease(&self) -> &MoverLease {
