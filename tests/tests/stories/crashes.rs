@@ -2,14 +2,14 @@
 //! again completes it, and no client loses a write.
 //!
 //! Nobody lists the writes: a command runs with the crash point one further each time, until it ends by itself.
-//! So a step that is added to a command is covered without a change here.
+//! So a step that is added to a command is covered without a change here. The queue of the Go tools is in `go.rs`.
 
 use std::time::Duration;
 
 use codis_core::{Addr, Cluster, GroupId, ProxyState, Role, Slot, SlotSet, SlotStatus};
 use codis_ops::{Context, Secret, Target};
 use codis_store::{Acl, ConnectOptions, CreateMode, Store as Nodes};
-use codis_testkit::{NativeServer, ProxyProcess, RedisServer, Reply, eventually_async, need};
+use codis_testkit::{RedisServer, eventually_async, need};
 use codis_tests::{PRODUCT, Product, Servers, Store};
 
 use crate::support::{assert_filled, count, fill, ledger_on, snapshot};
@@ -185,61 +185,6 @@ async fn a_product_is_removed_completely_after_every_write() {
             assert!(nth > 8, "{nth}: the slots alone are removed in 8 transactions");
             return;
         }
-    }
-    panic!("more than {TOO_MANY} writes");
-}
-
-/// One slot after the other, told in the original's actions, out of the queue of the Go tools.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_move_as_codis_2_makes_it_is_completed_after_every_write() {
-    need!("redis");
-    const KEYS: u64 = 5;
-    let mut product = Product::nothing_in(Store::local());
-    let servers = [NativeServer::start(), NativeServer::start()];
-    product.ctl_ok(&["product", "init", PRODUCT]);
-    for (number, server) in ["1", "2"].iter().zip(&servers) {
-        product.ctl_ok(&["group", "add", number, "--master", &server.addr()]);
-    }
-    product.ctl_ok(&["slot", "assign", "0-1023", "1"]);
-    for id in ["px-1", "px-2"] {
-        product.proxies.push(ProxyProcess::following(&product.store.url(), PRODUCT, id).start());
-        until_online(&product, id).await;
-    }
-    let slots: SlotSet = "0-1".parse().unwrap();
-    fill(&product, &slots, KEYS).await;
-    let ledger = ledger_on(&product, &slots);
-    let run = ["migrate", "run", "--as", "codis2"];
-    let mut target = 2u32;
-    for nth in 1..TOO_MANY {
-        product.ctl_ok(&[
-            "migrate",
-            "start",
-            "--slots",
-            "0-1",
-            "--to",
-            &target.to_string(),
-            "--as",
-            "codis2",
-        ]);
-        let died = product.ctl_dies_at(nth, &run);
-        product.ctl_ok(&run);
-        let cluster = snapshot(&product).await;
-        assert!(cluster.go_tasks.is_empty(), "write {nth}: {:?}", cluster.go_tasks);
-        for slot in slots.iter() {
-            let slot = cluster.slot(slot).unwrap();
-            let there = (SlotStatus::Online, Some(GroupId(target)), None);
-            assert_eq!((slot.status, slot.group, slot.moving()), there, "write {nth}, slot {}", slot.id);
-        }
-        let left = servers[2 - target as usize].client().call(&["SLOTSINFO", "0", "2"]).unwrap();
-        assert_eq!(left, Reply::Array(Some(Vec::new())), "write {nth}: keys are left");
-        if !died {
-            report(&run, nth - 1);
-            let account = ledger.finish().await;
-            assert!(account.holds(), "{:#?}", account.violations);
-            assert_filled(&product, &slots, KEYS).await;
-            return;
-        }
-        target = 3 - target;
     }
     panic!("more than {TOO_MANY} writes");
 }
