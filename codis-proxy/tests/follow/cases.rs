@@ -7,7 +7,7 @@
 //! | case | what happens | staged |
 //! |---|---|---|
 //! | A1 | a copy fails, with or without effect | `moving/tests.rs`: dead, hanging and cut servers |
-//! | A2, A3, G9 | a timed-out RESTORE runs late | here, against a write and against a DEL |
+//! | A2, A3, G9 | a timed-out RESTORE runs late | here, against a write and against a DEL; a dead mover's: stories |
 //! | A4, A5 | a broken connection counts as finished | here |
 //! | A6 | a stray lies on D before | stories |
 //! | A7 | all of A together | the cases above |

@@ -4,6 +4,7 @@
 //!
 //! | case | what happens | staged |
 //! |---|---|---|
+//! | A2, A3 | a late RESTORE, here that of a dead mover | here, against writes and DELs |
 //! | A6 | a stray lies on the destination before | here |
 //! | B1, B2 | a silent proxy in pre_migrate | `go.rs`: silent proxies, Go's and ours |
 //! | D4 | the scan goes on at the cursor of a source that has failed over | here |
@@ -107,6 +108,43 @@ async fn case_d4_a_source_that_fails_over_is_searched_from_the_beginning() {
     assert_owner(&product, &slots, 2).await;
     assert_eq!(count(slave, &slots).await, 0, "nothing is left behind the cursor");
     assert_filled(&product, &slots, KEYS).await;
+}
+
+/// A mover dies with a RESTORE on its way. Its successor completes the move, clients change and delete keys,
+/// and then the RESTORE arrives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_a2_a3_a_late_restore_of_a_dead_mover_changes_nothing() {
+    need!("redis");
+    const KEYS: u64 = 200;
+    let product = Product::start(Store::local(), vec![Servers::start(RedisServer::builder(), 0)], 1);
+    let slots = slots("7");
+    let destination = RedisServer::start();
+    let relay = Relay::to(destination.port());
+    product.ctl_ok(&["group", "add", "2", "--master", &relay.addr()]);
+    fill(&product, &slots, KEYS).await;
+    let prefix = prefixes(&slots).remove(0);
+
+    product.ctl_ok(&["migrate", "start", "--slots", "7", "--to", "2"]);
+    // The probe key of the pre-flight passes: it has another name.
+    relay.delay_next(format!("{prefix}:").as_bytes());
+    let mover = product.ctl_start(&["migrate", "run"]);
+    relay.wait_held();
+    mover.kill();
+    product.ctl_ok(&["migrate", "run"]);
+    assert_owner(&product, &slots, 2).await;
+    for key in 0..KEYS {
+        match key % 2 {
+            0 => assert_eq!(through(&product, &format!("DEL {prefix}:{key}")), "1"),
+            _ => assert_eq!(through(&product, &format!("SET {prefix}:{key} new")), "OK"),
+        }
+    }
+    relay.release();
+    relay.wait_late_ended();
+    for key in 0..KEYS {
+        let expected = if key % 2 == 0 { "" } else { "new" };
+        assert_eq!(through(&product, &format!("GET {prefix}:{key}")), expected, "{key}");
+    }
+    assert_eq!(count(&destination, &slots).await, KEYS / 2);
 }
 
 /// A dead mover's UNLINK is late. Its successor completes the move, and the slots go back: the group that

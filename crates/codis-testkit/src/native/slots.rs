@@ -27,7 +27,6 @@ struct Order {
 impl Session {
     /// Executes one of them; the inner error is the reply.
     pub(super) fn slots(&mut self, turn: &mut Turn, name: &str, args: &[Vec<u8>]) -> io::Result<Answer> {
-        // A number is checked before anything is done.
         let answer = match name {
             "slotshashkey" => {
                 let slots = args[1..].iter().map(|key| format!(":{}\r\n", slot_of_key(key)));
