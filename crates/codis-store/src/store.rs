@@ -90,7 +90,7 @@ impl Store {
     /// Makes the node and its missing parents, empty and with access list [`Acl::Dir`]. Existing ones are left as they are.
     pub async fn ensure_dir(&self, path: &str) -> Result<()> {
         check_path("create", path, false)?;
-        on_keeper!(self, keeper => keeper.ensure_dir(path).await)
+        on_keeper!(self, keeper => keeper.ensure_dir(path).await).map_err(StoreError::explained)
     }
 
     /// Rewrites a node that is still at version `expected`; says the new version.

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use codis_core::{
-    Action, ActionKind, Extra, GroupId, LockEntry, Move, MoveState, Proxy, ProxyId, ProxyState, Role, Server,
-    Slot, SlotId, SlotStatus, Versioned,
+    Action, ActionKind, Extra, GoTask, GroupId, LockEntry, Move, MoveState, Proxy, ProxyId, ProxyState, Role,
+    Server, Slot, SlotId, SlotStatus, Versioned,
 };
 use codis_store::{
     Acl, AuditRecord, CreateMode, ErrorKind, Fired, Op, Product, SessionState, Store, StoreError,
@@ -388,6 +388,12 @@ async fn a_foreign_lock_is_named_after_a_while(ground: Ground) {
     assert_eq!(kind(product.clear_lock(&other).await), ErrorKind::BadVersion, "a lock taken anew stays");
     product.clear_lock(&holder).await.unwrap();
     product.clear_lock(&holder).await.unwrap();
+    // A node that nobody can understand locks, too: it is shown and can be cleared.
+    put(product.store(), &format!("{ROOT}/LOCK/lock-0000000000"), "what?").await;
+    let holder = product.lock("mine", Duration::from_millis(50)).await.unwrap().unwrap_err();
+    assert_eq!(holder.desc, "unreadable: expected value (byte 0)");
+    assert_eq!(product.load().await.unwrap().locks, std::slice::from_ref(&holder));
+    product.clear_lock(&holder).await.unwrap();
     product.lock("mine", PATIENCE).await.unwrap().unwrap().release().await.unwrap();
 }
 
@@ -482,8 +488,38 @@ async fn tasks_keep_their_order_and_their_versions(ground: Ground) {
     put(product.store(), &format!("{dir}/0000000000"), go).await;
     let tasks = product.load().await.unwrap().go_tasks;
     assert_eq!((tasks[0].slot, tasks[0].to), (slot(7), GroupId(2)));
-    product.delete_go_task(&tasks[0].name).await.unwrap();
-    product.delete_go_task(&tasks[0].name).await.unwrap();
+    product.delete_go_tasks(&tasks).await.unwrap();
+
+    // Ours are written as the original writes them, and fields of others stay.
+    let task = |number| GoTask {
+        name: String::new(),
+        slot: slot(number),
+        to: GroupId(2),
+        delay_ms: 10,
+        created: 1_795_334_475,
+        status: "pending".to_owned(),
+        extra: Extra::default(),
+    };
+    let names = product.add_go_tasks(&[task(9), task(8)]).await.unwrap();
+    assert_eq!(names, ["0000000001", "0000000002"]);
+    let node = product.store().get(&format!("{dir}/0000000001")).await.unwrap();
+    let written =
+        r#"{"slot_id":9,"new_group":2,"delay":10,"create_at":"1795334475","percent":0,"status":"pending"}"#;
+    assert_eq!(String::from_utf8(node.data).unwrap(), written);
+    let foreign = written.replace('}', r#","by":"x"}"#);
+    product.store().set(&format!("{dir}/0000000001"), foreign.as_bytes(), 0).await.unwrap();
+    let mut tasks = product.load().await.unwrap().go_tasks;
+    assert_eq!(tasks.iter().map(|task| task.slot.get()).collect::<Vec<_>>(), [9, 8]);
+    for task in &mut tasks {
+        task.value.status = "migrating".to_owned();
+    }
+    product.put_go_tasks(&tasks).await.unwrap();
+    assert_eq!(kind(product.put_go_tasks(&tasks).await), ErrorKind::BadVersion);
+    assert_eq!(kind(product.delete_go_tasks(&tasks).await), ErrorKind::BadVersion);
+    let node = product.store().get(&format!("{dir}/0000000001")).await.unwrap();
+    assert_eq!(String::from_utf8(node.data).unwrap(), foreign.replace("pending", "migrating"));
+    product.delete_go_tasks(&product.load().await.unwrap().go_tasks).await.unwrap();
+    assert!(product.load().await.unwrap().go_tasks.is_empty());
 }
 
 async fn audit_records_are_bounded(ground: Ground) {

@@ -3,10 +3,11 @@
 use codis_core::{Dashboard, MoverLease};
 
 use super::proxies::missing_is_fine;
-use super::writes::{create, set};
+use super::writes::{ATTEMPTS, create, remove, set};
 use super::{Product, Result, corrupt};
 use crate::error::{ErrorKind, StoreError};
 use crate::node::{Acl, CreateMode, Op};
+use crate::settle::pause;
 use crate::store::Store;
 use crate::watch::Watch;
 use crate::wire;
@@ -33,6 +34,7 @@ impl Product {
     /// Epoch and lease change in one transaction: two movers never have the same one.
     pub async fn take_mover(&self, owner: &str) -> Result<std::result::Result<Lease, MoverLease>> {
         let (path, counter) = (self.layout.mover(), self.layout.mover_epoch());
+        let mut attempt = 0;
         loop {
             let known = self.store.get_many(&[path.clone(), counter.clone()]).await?;
             let [mover, count] = known.try_into().unwrap_or([None, None]);
@@ -57,21 +59,24 @@ impl Product {
             match self.store.commit_settled(vec![count, take]).await {
                 Ok(_) => return Ok(Ok(Lease { store: self.store.clone(), path, lease, version: 0 })),
                 // Another one was faster; look who.
-                Err(error) if matches!(error.kind, ErrorKind::NodeExists | ErrorKind::BadVersion) => {}
+                Err(error) if overtaken(&error) && attempt < ATTEMPTS => {}
                 Err(error) => return Err(error),
             }
+            tokio::time::sleep(pause(attempt)).await;
+            attempt += 1;
         }
     }
 
     /// Puts up the dashboard node for `addr`; else says whose it is.
     pub async fn hold_dashboard(&self, addr: &str) -> Result<std::result::Result<DashboardGuard, Dashboard>> {
         let path = self.layout.dashboard();
+        let mut attempt = 0;
         loop {
             let record = wire::dashboard_json(addr, std::process::id());
             let hold = create(&path, &record, CreateMode::Ephemeral, Acl::File);
             match self.store.commit_settled(vec![hold]).await {
                 Ok(_) => return Ok(Ok(DashboardGuard { store: self.store.clone(), path })),
-                Err(error) if error.kind == ErrorKind::NodeExists => {}
+                Err(error) if overtaken(&error) && attempt < ATTEMPTS => {}
                 Err(error) => return Err(error),
             }
             match self.store.get(&path).await {
@@ -83,6 +88,8 @@ impl Product {
                 Err(error) if error.kind == ErrorKind::NoNode => {}
                 Err(error) => return Err(error),
             }
+            tokio::time::sleep(pause(attempt)).await;
+            attempt += 1;
         }
     }
 }
@@ -103,7 +110,7 @@ impl Product {
         if now.map_err(|error| corrupt(&path, error))? != *seen {
             return Err(StoreError::new("delete", path, ErrorKind::BadVersion));
         }
-        missing_is_fine(self.store.delete(&path, Some(node.version)).await)
+        remove(&self.store, path, Some(node.version)).await
     }
 }
 
@@ -152,8 +159,13 @@ impl DashboardGuard {
     /// Takes the node away, if it is still ours.
     pub async fn release(self) -> Result<()> {
         let (ours, _) = self.watch().await?;
-        if ours { missing_is_fine(self.store.delete(&self.path, Some(0)).await) } else { Ok(()) }
+        if ours { remove(&self.store, self.path.clone(), Some(0)).await } else { Ok(()) }
     }
+}
+
+/// Somebody else has done the same in this moment.
+fn overtaken(error: &StoreError) -> bool {
+    matches!(error.kind, ErrorKind::NodeExists | ErrorKind::BadVersion)
 }
 
 fn read_epoch(data: &[u8]) -> Option<u64> {

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use codis_core::{Cluster, Gap, Group, GroupId, Move, Slot, SlotId, SlotSet, Versioned};
 
-use super::{Product, Result};
+use super::{Product, Result, lock};
 use crate::layout::sequence;
 use crate::node::Node;
 use crate::wire::{self, WireError};
@@ -87,10 +87,12 @@ impl Product {
             cluster.go_tasks.extend(gaps.versioned(path, node, |data| wire::go_task_from(name, data)));
         }
         for (name, (path, node)) in locks.iter().zip(nodes) {
-            let lock = node.and_then(|node| {
-                gaps.keep(path, wire::lock_from(name, node.created_ms, node.ephemeral, &node.data))
-            });
-            cluster.locks.extend(lock);
+            let Some(node) = node else { continue };
+            let (lock, unreadable) = lock::entry(name, &node);
+            cluster.locks.push(lock);
+            if let Some(error) = unreadable {
+                gaps.add(path.clone(), error.to_string());
+            }
         }
         cluster.gaps = gaps.0;
         cluster.taken_ms = now_ms();

@@ -8,12 +8,12 @@ use std::time::Duration;
 use codis_core::LockEntry;
 use tokio::time::{Instant, timeout_at};
 
-use super::proxies::missing_is_fine;
-use super::{Product, Result, corrupt};
+use super::writes::remove;
+use super::{Product, Result};
 use crate::error::{ErrorKind, StoreError};
-use crate::node::{Acl, CreateMode};
+use crate::node::{Acl, CreateMode, Node};
 use crate::store::Store;
-use crate::wire;
+use crate::wire::{self, WireError};
 
 /// The topology is ours to change while this lives. Release it; dropping it releases in the background.
 #[derive(Debug)]
@@ -74,9 +74,7 @@ impl Product {
         let Some(name) = names.first() else { return Ok(None) };
         let path = self.layout.lock(name);
         match self.store.get(&path).await {
-            Ok(node) => wire::lock_from(name, node.created_ms, node.ephemeral, &node.data)
-                .map(Some)
-                .map_err(|error| corrupt(&path, error)),
+            Ok(node) => Ok(Some(entry(name, &node).0)),
             Err(error) if error.kind == ErrorKind::NoNode => Ok(None),
             Err(error) => Err(error),
         }
@@ -93,11 +91,26 @@ impl Product {
             Err(error) if error.kind == ErrorKind::NoNode => return Ok(()),
             node => node?,
         };
-        let now = wire::lock_from(&seen.name, node.created_ms, node.ephemeral, &node.data);
-        if now.map_err(|error| corrupt(&path, error))? != *seen {
+        if entry(&seen.name, &node).0 != *seen {
             return Err(StoreError::new("delete", path, ErrorKind::BadVersion));
         }
-        missing_is_fine(self.store.delete(&path, Some(node.version)).await)
+        remove(&self.store, path, Some(node.version)).await
+    }
+}
+
+/// What a node under `LOCK` says. One that cannot be understood locks all the same, and must be seen to be cleared.
+pub(super) fn entry(name: &str, node: &Node) -> (LockEntry, Option<WireError>) {
+    let entry = |desc, hostname, pid| LockEntry {
+        name: name.to_owned(),
+        desc,
+        hostname,
+        pid,
+        created_ms: u64::try_from(node.created_ms).unwrap_or_default(),
+        ephemeral: node.ephemeral,
+    };
+    match wire::lock_from(&node.data) {
+        Ok((desc, hostname, pid)) => (entry(desc, hostname, pid), None),
+        Err(error) => (entry(format!("unreadable: {error}"), String::new(), 0), Some(error)),
     }
 }
 
@@ -110,7 +123,7 @@ impl TopologyLock {
     /// Lets others in.
     pub async fn release(mut self) -> Result<()> {
         self.released = true;
-        missing_is_fine(self.store.delete(&self.path, None).await)
+        remove(&self.store, self.path.clone(), None).await
     }
 }
 
@@ -123,7 +136,7 @@ impl Drop for TopologyLock {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let (store, path) = (self.store.clone(), std::mem::take(&mut self.path));
             runtime.spawn(async move {
-                if let Err(error) = missing_is_fine(store.delete(&path, None).await) {
+                if let Err(error) = remove(&store, path.clone(), None).await {
                     tracing::warn!(%path, %error, "the lock goes only with the session");
                 }
             });

@@ -6,10 +6,11 @@ use std::time::Duration;
 use codis_core::{Proxy, ProxyId, ProxyState, Versioned};
 use tokio::time::{Instant, timeout_at};
 
-use super::writes::{create, set};
+use super::writes::{ATTEMPTS, create, remove, set};
 use super::{Product, Result, corrupt};
 use crate::error::ErrorKind;
 use crate::node::{Acl, CreateMode, Node, Op};
+use crate::settle::pause;
 use crate::watch::Watch;
 use crate::wire;
 
@@ -41,12 +42,21 @@ impl Product {
     /// is registered under its id, a successor, both nodes are the successor's and stay.
     pub async fn unregister_proxy(&self, proxy: &Proxy) -> Result<()> {
         let path = self.layout.proxy(&proxy.id);
-        let node = self.store.get_many(std::slice::from_ref(&path)).await?.into_iter().flatten().next();
-        if let Some(node) = node {
+        let mut attempt = 0;
+        loop {
+            let node = self.store.get_many(std::slice::from_ref(&path)).await?.into_iter().flatten().next();
+            let Some(node) = node else { break };
             if node.owner != self.store.session_id() {
                 return Ok(());
             }
-            missing_is_fine(self.store.delete(&path, None).await)?;
+            match remove(&self.store, path.clone(), Some(node.version)).await {
+                // Somebody has set its state in this moment.
+                Err(error) if error.kind == ErrorKind::BadVersion && attempt < ATTEMPTS => {
+                    tokio::time::sleep(pause(attempt)).await;
+                    attempt += 1;
+                }
+                removed => break removed?,
+            }
         }
         missing_is_fine(self.remove_fence(proxy.addr.as_str()).await)
     }
@@ -118,7 +128,7 @@ impl Product {
 
     /// Removes the request to stop. A missing one is fine.
     pub async fn clear_suspension(&self, id: &ProxyId) -> Result<()> {
-        missing_is_fine(self.store.delete(&self.layout.suspension(id), None).await)
+        remove(&self.store, self.layout.suspension(id), None).await
     }
 
     /// Paths and nodes of all registered proxies.

@@ -3,7 +3,6 @@
 use codis_core::{GoTask, Move, Versioned};
 
 use super::load::Gaps;
-use super::proxies::missing_is_fine;
 use super::writes::{create, set};
 use super::{Found, Product, Result};
 use crate::error::ErrorKind;
@@ -110,10 +109,5 @@ impl Product {
             version: Some(task.version),
         };
         self.store.commit_settled(tasks.iter().map(delete).collect()).await.map(drop)
-    }
-
-    /// Removes an entry of the original's queue. A missing one is fine.
-    pub async fn delete_go_task(&self, name: &str) -> Result<()> {
-        missing_is_fine(self.store.delete(&self.layout.go_task(name), None).await)
     }
 }

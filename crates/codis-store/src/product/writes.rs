@@ -2,18 +2,20 @@
 
 use codis_core::{Action, ActionKind, GroupId, Server, Slot, Versioned};
 
+use super::proxies::missing_is_fine;
 use super::{Product, Result};
 use crate::error::ErrorKind;
 use crate::layout::sequence;
 use crate::node::{Acl, CreateMode, Op};
 use crate::settle::pause;
+use crate::store::Store;
 use crate::wire;
 
 /// Slots created in one transaction: 5 nodes each, a few milliseconds in a local store, and far below the size that a
 /// ZooKeeper server takes as one request.
 const BATCH: usize = 32;
 /// Attempts of a batch while others publish actions in between.
-const ATTEMPTS: u32 = 5;
+pub(super) const ATTEMPTS: u32 = 5;
 
 impl Product {
     /// Creates slots and publishes for each the `slot_changed` that the original's `slot init` publishes, in its
@@ -39,6 +41,7 @@ impl Product {
                 if !overtaken || attempt == ATTEMPTS {
                     return Err(error);
                 }
+                tokio::time::sleep(pause(attempt)).await;
                 attempt += 1;
             }
         }
@@ -167,6 +170,11 @@ impl Product {
         let delete = Op::Delete { path, version: Some(server.version) };
         self.store.commit_settled(vec![delete]).await.map(drop)
     }
+}
+
+/// Removes a node. A missing one is fine.
+pub(super) async fn remove(store: &Store, path: String, version: Option<i32>) -> Result<()> {
+    missing_is_fine(store.commit_settled(vec![Op::Delete { path, version }]).await.map(drop))
 }
 
 pub(super) fn create(path: &str, data: &str, mode: CreateMode, acl: Acl) -> Op {

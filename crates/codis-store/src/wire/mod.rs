@@ -39,7 +39,7 @@ mod tests {
             proxy_from(data).err(),
             action_from(0, data).err(),
             move_from(0, data).err(),
-            lock_from("lock-", 0, false, data).err(),
+            lock_from(data).err(),
             dashboard_from(true, data).err(),
             mover_from(data).err(),
             go_task_from("0", data).err(),

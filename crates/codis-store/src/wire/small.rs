@@ -1,6 +1,6 @@
 //! The records of a few fields: locks, dashboards, movers, the original's tasks, audit records.
 
-use codis_core::{Dashboard, Extra, GoTask, LockEntry, MoverLease};
+use codis_core::{Dashboard, Extra, GoTask, MoverLease};
 
 use super::json::{Fields, Object, Result};
 use super::slot::{take_slot, take_some_group};
@@ -53,16 +53,14 @@ pub(crate) fn audit_json(record: &AuditRecord) -> String {
         .finish()
 }
 
-pub(crate) fn lock_from(name: &str, created_ms: i64, ephemeral: bool, data: &[u8]) -> Result<LockEntry> {
+/// What its owner does, the owner's host and process.
+pub(crate) fn lock_from(data: &[u8]) -> Result<(String, String, i64)> {
     let mut fields = Fields::of(data)?;
-    Ok(LockEntry {
-        name: name.to_owned(),
-        desc: fields.take_if_there("desc")?.unwrap_or_default(),
-        hostname: fields.take_if_there("hostname")?.unwrap_or_default(),
-        pid: fields.take_if_there("pid")?.unwrap_or_default(),
-        created_ms: u64::try_from(created_ms).unwrap_or_default(),
-        ephemeral,
-    })
+    Ok((
+        fields.take_if_there("desc")?.unwrap_or_default(),
+        fields.take_if_there("hostname")?.unwrap_or_default(),
+        fields.take_if_there("pid")?.unwrap_or_default(),
+    ))
 }
 
 /// The original sorts these keys; so the order is its.
