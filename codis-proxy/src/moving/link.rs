@@ -126,7 +126,10 @@ impl Link {
         let mut next = || replies.next().unwrap_or(Reply::Array(None));
 
         if settings.password.is_some() {
-            link.expect_ok("AUTH", &next())?;
+            let reply = next();
+            if !is_open(&reply) {
+                link.expect_ok("AUTH", &reply)?;
+            }
         }
         link.expect_ok("CLIENT SETNAME", &next())?;
         let id = next();
@@ -288,4 +291,11 @@ impl Link {
     pub(crate) fn odd(&self, command: &'static str, reply: &Reply) -> LinkError {
         LinkError::Answer { addr: self.addr.clone(), command, reply: format!("\"{}\"", reply.describe()) }
     }
+}
+
+/// Whether the server asks for no password: giving it one does no harm, as on the data path.
+fn is_open(reply: &Reply) -> bool {
+    let Reply::Error(text) = reply else { return false };
+    let text = String::from_utf8_lossy(text);
+    text.contains("no password is set") || text.contains("without any password configured")
 }

@@ -4,7 +4,8 @@
 //! and answers when they are gone from the source. It waits for no slave, and the source serves nobody
 //! while the destination is slow: so the time-out is short, the destination is asked for a sign of life
 //! first, and a failure opens the breaker. A failover during such a move can lose a key or bring one
-//! back; it is used only where the hand-over cannot be had.
+//! back, and what the source has sent before it gave up can overwrite a key late, from a connection that
+//! is not ours to kill. So it is used only where the hand-over cannot be had.
 
 use super::handover::{Attempt, Cause, Job, Lane};
 use super::reply::{Commands, Reply};

@@ -492,6 +492,11 @@ fn servers_with_a_password() {
         assert!(error.reply().contains("WRONGPASS"), "{}", error.reply());
         let movers = Movers::with(Settings { password: Some(Secret::new("secret")), ..settings() });
         movers.settle(slot(), &from, &to, 0, 0, keys(&[b"k"])).await.unwrap();
+        // One that asks for none is given it all the same.
+        let open = RedisServer::start();
+        call(&mut d.client(), &[b"SET", b"l", b"w"]);
+        movers.settle(slot(), &to, &endpoint(&open), 0, 0, keys(&[b"l"])).await.unwrap();
+        assert_eq!(ask(&open, "GET l").text(), "w");
     });
     assert_eq!(call(&mut d.client(), &[b"GET", b"k"]).text(), "v");
 }
