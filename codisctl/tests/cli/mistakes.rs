@@ -18,7 +18,7 @@ fn a_store_that_does_not_answer_is_5() {
     assert_eq!(lines[0], "error: cannot reach the store of product feed");
     assert_eq!(lines[1], "  where  zk://ZK");
     assert!(lines[2].starts_with("  why    ") && lines[2].contains("cannot be reached"), "{}", ran.err);
-    assert!(lines[3].starts_with("  next   codisctl status --timeout 30s"), "{}", ran.err);
+    assert!(lines[3].starts_with("  next   codisctl store ls --timeout 30s"), "{}", ran.err);
     assert_eq!(ran.out, "");
 }
 

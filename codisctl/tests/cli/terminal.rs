@@ -59,6 +59,11 @@ fn what_cannot_be_undone_wants_the_name() {
     tmux.keys(&["feed", "Enter"]);
     wait_for(&tmux, "done      remove group 1");
     assert_eq!(desk.run(&["group", "list"]).ok().out, "0 groups\n");
+    let tmux = terminal(&desk, 120, &["product", "remove", PRODUCT]);
+    wait_for(&tmux, "Remove product feed? It cannot be undone. Type the product's name (feed):");
+    tmux.keys(&["feed", "Enter"]);
+    wait_for(&tmux, "done      remove product feed");
+    assert_eq!(desk.run(&["product", "list", "--output", "plain"]).ok().out, "");
 }
 
 #[test]

@@ -123,6 +123,30 @@ fn a_product_goes_when_nobody_is_at_work() {
 }
 
 #[test]
+fn a_removal_that_dies_at_any_of_its_writes_is_completed_by_asking_again() {
+    let desk = Desk::new();
+    for nth in 1.. {
+        desk.run(&["product", "init", "--yes"]).ok();
+        // As many actions as slots would take long to delete over and over.
+        desk.run(&["action", "gc", "--keep", "1", "--yes"]).ok();
+        desk.run(&["group", "add", "1", "--yes"]).ok();
+        let mut command = desk.command(&["product", "remove", PRODUCT, "--yes"]);
+        command.env("CODIS_STORE", desk.store()).env("CODIS_CRASH_AT", nth.to_string());
+        let died = command.output().unwrap().status.code().is_none();
+        if died {
+            let again = desk.run(&["product", "remove", PRODUCT, "--yes"]);
+            let gone = again.err.contains("the store has no product of that name");
+            assert!(again.status == 0 || (again.status == 1 && gone), "write {nth}: {}", again.all());
+        }
+        assert_eq!(desk.run(&["product", "list", "--output", "plain"]).ok().out, "", "write {nth}");
+        if !died {
+            assert!(nth > 10, "a removal of {nth} writes has not been a removal");
+            return;
+        }
+    }
+}
+
+#[test]
 fn a_stale_lock_is_named_shown_and_cleared() {
     let mut desk = Desk::new().with_product();
     let (host, pid) = (hostname(), dead_pid());

@@ -132,3 +132,26 @@ async fn elsewhere(cx: &Context, addr: &Addr, what: &str) -> Result<(), Failure>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(version: &str, kind: ServerKind) -> ServerInfo {
+        let text = format!("role:master\nredis_version:{version}\nrun_id:1\n");
+        ServerInfo { kind: Some(kind), ..ServerInfo::parse(&text).unwrap() }
+    }
+
+    #[test]
+    fn a_slave_is_not_older_than_its_master() {
+        let stock = |version| server(version, ServerKind::Stock);
+        let mut notes = Vec::new();
+        assert_eq!(follows(&stock("7.0.15"), &stock("7.0.15"), &mut notes), Ok(()));
+        assert_eq!(notes, [""; 0]);
+        let older = follows(&stock("6.2.1"), &stock("7.0.15"), &mut notes).unwrap_err();
+        assert_eq!(older, "it is version 6.2.1 and its master 7.0.15: it could not read the master's data");
+        assert_eq!(follows(&stock("7.0.15"), &server("2.8.21", ServerKind::Native), &mut notes), Ok(()));
+        assert_eq!(notes[0], "it is version 7.0.15, its master 2.8.21");
+        assert!(notes[1].starts_with("it is a stock server, its master a codis-server"), "{notes:?}");
+    }
+}

@@ -87,7 +87,7 @@ impl Failure {
         let (kind, next) = match error.kind {
             ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Expired => (
                 FailureKind::Unreachable,
-                "codisctl status --timeout 30s    meanwhile the proxies keep serving with the routes they have",
+                "codisctl store ls --timeout 30s    meanwhile the proxies keep serving with the routes they have",
             ),
             ErrorKind::BadVersion => {
                 (FailureKind::Failed, "run the same command again: it looks at the new state before it acts")

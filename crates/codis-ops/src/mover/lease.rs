@@ -116,7 +116,7 @@ impl Guard {
                     other.addr, other.pid
                 );
                 Err(Failure::new(FailureKind::Unsafe, "cannot move slots", "dashboard", why)
-                    .next("stop it (it deletes its node), then: codisctl migrate run"))
+                    .next("stop it, then: codisctl migrate run    if it is dead, first: codisctl lock clear dashboard"))
             }
         }
     }
