@@ -211,7 +211,7 @@ fn the_lock_of_a_living_process_stays() {
     desk.write("LOCK/lock-0000000094", &lock("bastion-2", 5512));
     let asked = desk.run(&["lock", "clear", "--dry-run"]).ok();
     let note =
-        "note      whether pid 5512 still runs on bastion-2 cannot be told from here: look there first\n";
+        "note      whether pid 5512 on bastion-2 still runs cannot be told from here: look there first\n";
     assert!(asked.out.contains(note), "{}", asked.out);
 }
 
@@ -259,6 +259,24 @@ fn a_foreign_dashboard_is_respected_while_it_lives_and_cleared_when_it_is_dead()
     ");
     assert_eq!(desk.run(&["lock", "clear", "dashboard", "--yes"]).status, 1);
     desk.run(&["migrate", "start", "--slots", "7", "--to", "2", "--yes"]).ok();
+}
+
+#[test]
+fn a_lock_that_cannot_be_read_is_shown_and_cleared_all_the_same() {
+    let desk = Desk::new().with_product();
+    desk.write("LOCK/lock-0000000000", "{");
+    let shown = desk.run(&["lock", "show"]);
+    assert!(shown.status == 1 && shown.out.contains("lock-0000000000  an unknown owner"), "{}", shown.all());
+    let refused = desk.run(&["product", "remove", PRODUCT, "--yes"]);
+    assert!(
+        refused.status == 4 && refused.err.ends_with("  next   codisctl lock show\n"),
+        "{}",
+        refused.all()
+    );
+    let cleared = desk.run(&["lock", "clear", "--yes"]).ok();
+    let note = "note      whether an unknown owner still runs cannot be told from here: look there first\n";
+    assert!(cleared.err.contains(note), "{}", cleared.err);
+    desk.run(&["group", "add", "1", "--yes"]).ok();
 }
 
 #[test]

@@ -90,6 +90,16 @@ pub struct LockEntry {
     pub ephemeral: bool,
 }
 
+impl LockEntry {
+    /// `pid 5512 on bastion-2`, as far as the node says.
+    pub fn owner(&self) -> String {
+        match self.hostname.as_str() {
+            "" => "an unknown owner".to_owned(),
+            host => format!("pid {} on {host}", self.pid),
+        }
+    }
+}
+
 /// Who moves slots now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MoverLease {

@@ -334,10 +334,9 @@ impl Found {
             let age = cluster.taken_ms.saturating_sub(lock.created_ms);
             if age > OLD_LOCK_MS {
                 let what = format!(
-                    "the topology is locked since {} s by pid {} on {}: {}",
+                    "the topology is locked since {} s by {}: {}",
                     age / 1000,
-                    lock.pid,
-                    lock.hostname,
+                    lock.owner(),
                     lock.desc
                 );
                 self.add(Severity::Critical, what, format!("LOCK/{}", lock.name), "codisctl lock show");

@@ -107,10 +107,9 @@ pub(crate) async fn take_lock(cx: &Context, desc: &str, events: &Events) -> Resu
         Ok(Err(holder)) => {
             let age = context::now_ms().saturating_sub(holder.created_ms) / 1000;
             let why = format!(
-                "{} s old, by pid {} on {}: {}; waited {} s",
+                "{} s old, by {}: {}; waited {} s",
                 age,
-                holder.pid,
-                holder.hostname,
+                holder.owner(),
                 holder.desc,
                 LOCK_PATIENCE.as_secs()
             );
@@ -125,10 +124,9 @@ pub(crate) async fn take_lock(cx: &Context, desc: &str, events: &Events) -> Resu
 fn who_next(lock: &LockEntry) -> String {
     match lock.ephemeral {
         true => "codisctl lock show    it goes when that program ends; then run this again".to_owned(),
-        false => format!(
-            "codisctl lock show    then, if pid {} on {} is gone: codisctl lock clear",
-            lock.pid, lock.hostname
-        ),
+        false => {
+            format!("codisctl lock show    then, if {} is gone: codisctl lock clear", lock.owner())
+        }
     }
 }
 

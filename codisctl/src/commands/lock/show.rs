@@ -49,6 +49,8 @@ struct LockLine {
     session: bool,
     owner: &'static str,
     #[serde(skip)]
+    of: String,
+    #[serde(skip)]
     verdict: String,
 }
 
@@ -98,9 +100,8 @@ impl Locks {
             ("what it does", Fit::Text),
         ]);
         for line in &self.locks {
-            let owner = format!("pid {} on {}", line.pid, line.hostname);
             let age = units::seconds(line.age_ms / 1000);
-            grid.row([line.lock.clone(), owner, age, line.verdict.clone(), line.desc.clone()]);
+            grid.row([line.lock.clone(), line.of.clone(), age, line.verdict.clone(), line.desc.clone()]);
         }
         grid
     }
@@ -123,6 +124,7 @@ impl LockLine {
             age_ms: now_ms.saturating_sub(lock.created_ms),
             session: lock.ephemeral,
             owner,
+            of: lock.owner(),
             verdict: if holds { verdict } else { format!("waits; {verdict}") },
         }
     }

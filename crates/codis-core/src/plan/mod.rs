@@ -165,11 +165,9 @@ impl fmt::Display for Step {
             }
             Self::AwaitProxyGone(id) => write!(f, "wait until proxy/{id} is gone"),
             Self::ClearFence(addr) => write!(f, "fence/{addr}: deleted"),
-            Self::ClearLock(lock) => write!(
-                f,
-                "LOCK/{}: deleted (of pid {} on {}: {})",
-                lock.name, lock.pid, lock.hostname, lock.desc
-            ),
+            Self::ClearLock(lock) => {
+                write!(f, "LOCK/{}: deleted (of {}: {})", lock.name, lock.owner(), lock.desc)
+            }
             Self::ClearDashboard(dashboard) => {
                 write!(f, "dashboard: deleted (of {}, pid {})", dashboard.addr, dashboard.pid)
             }

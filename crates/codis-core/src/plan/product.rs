@@ -4,7 +4,7 @@ use super::{Plan, Refusal, Step, plural, refusal::fences_clean};
 use crate::{Cluster, Gap, Slot, SlotStatus};
 
 /// Parts of the tree in which somebody at work is found. What cannot be read there may be one.
-const TELLING: [&str; 5] = ["/slots", "/proxy", "/dashboard", "/mover", "/LOCK"];
+const TELLING: [&str; 4] = ["/slots", "/proxy", "/dashboard", "/mover"];
 
 /// Deletes everything that the store has of a product. The servers keep running with their data.
 ///
@@ -38,7 +38,7 @@ pub fn remove_product(cluster: &Cluster) -> Result<Plan, Refusal> {
             .next("codisctl migrate run    finishes the move"));
     }
     if let Some(lock) = cluster.locks.first() {
-        let why = format!("pid {} on {} holds the lock: {}", lock.pid, lock.hostname, lock.desc);
+        let why = format!("{} holds the lock: {}", lock.owner(), lock.desc);
         return Err(Refusal::unsafe_(what, format!("LOCK/{}", lock.name), why).next("codisctl lock show"));
     }
     let mut plan = Plan::new(format!("remove product {}", cluster.product));

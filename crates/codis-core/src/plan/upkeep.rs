@@ -40,10 +40,10 @@ pub fn clear_locks(
     let (ours, theirs): (Vec<_>, Vec<_>) =
         asked.into_iter().partition(|(_, holder)| *holder == Holder::Session);
     if let (Some((lock, _)), true) = (ours.first(), theirs.is_empty()) {
-        let why = format!("its owner lives: pid {} on {}, {}", lock.pid, lock.hostname, lock.desc);
+        let why = format!("its owner lives: {}, {}", lock.owner(), lock.desc);
         return Err(Refusal::unsafe_(what, format!("LOCK/{}", lock.name), why).next(format!(
-            "wait, or end pid {} on {}: its lock goes with its session, after 10 s at most",
-            lock.pid, lock.hostname
+            "wait, or end {}: its lock goes with its session, after 10 s at most",
+            lock.owner()
         )));
     }
     let title = match theirs.as_slice() {
@@ -63,8 +63,8 @@ pub fn clear_locks(
             }
             Holder::Gone => plan.note(format!("pid {} does not run on this host any more", lock.pid)),
             Holder::Session | Holder::Elsewhere => plan.note(format!(
-                "whether pid {} still runs on {} cannot be told from here: look there first",
-                lock.pid, lock.hostname
+                "whether {} still runs cannot be told from here: look there first",
+                lock.owner()
             )),
         }
         plan.steps.push(Step::ClearLock(lock.clone()));

@@ -119,7 +119,7 @@ fn only_locks_whose_owners_are_gone_are_cleared() {
     let runs = Holder::Runs("codis-config".to_owned());
     refused(clear(&cluster, None, runs), RefusalKind::Unsafe, "pid 5512 runs on this host: codis-config");
     let elsewhere = clear(&cluster, None, Holder::Elsewhere).unwrap();
-    assert!(elsewhere.notes[0].contains("still runs on ops-2"), "{:?}", elsewhere.notes);
+    assert!(elsewhere.notes[0].contains("pid 5512 on ops-2 still runs"), "{:?}", elsewhere.notes);
 }
 
 #[test]
