@@ -19,8 +19,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("codisctl", &["codis-ops", "codis-core"]),
     ("codis-tui", &["codis-ops", "codis-core"]),
     ("codis-proxy", &["codis-store", "codis-resp", "codis-admin", "codis-core", "codis-crash"]),
-    ("codis-testkit", &[]),
-    ("codis-tests", &["codis-testkit"]),
+    // The stand-in of a native server knows slots.
+    ("codis-testkit", &["codis-core"]),
+    // The stand-in of a Go proxy lives in a store.
+    ("codis-tests", &["codis-core", "codis-store", "codis-testkit"]),
     ("xtask", &["codis-testkit"]),
 ];
 
