@@ -12,10 +12,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::fault::{Fault, OpenError};
 use super::holder::Busy;
 use super::notice::{Bell, Notice};
 use super::session::{SessionDir, SessionFile, network_file_system};
-use super::tree::{self, Fault, Interest, Mark};
+use super::tree::{self, Interest, Mark};
 use crate::error::ErrorKind;
 use crate::node::{ConnectOptions, SessionState};
 use crate::watch::Fired;
@@ -74,27 +75,6 @@ struct Armed {
     sender: oneshot::Sender<Fired>,
 }
 
-/// Why a local store could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum OpenError {
-    #[error("there is no file {}", .0.display())]
-    Missing(PathBuf),
-    #[error(
-        "it lies on {0}, and a local store needs a local disk: file locks and change notices of other machines do not arrive here"
-    )]
-    NetworkFileSystem(&'static str),
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Sql(#[from] rusqlite::Error),
-    #[error("its schema cannot be brought up to date")]
-    Schema(#[source] Box<refinery::Error>),
-    #[error("its session cannot be opened: {0}")]
-    Session(ErrorKind),
-    #[error(transparent)]
-    Busy(#[from] Busy),
-}
-
 impl Engine {
     /// Opens the database and a session.
     pub(super) fn open(
@@ -147,15 +127,9 @@ impl Engine {
             blocked: Cell::new(false),
             patience: BUSY.min(options.op_timeout * 4 / 5).min(options.connect_timeout * 4 / 5),
         };
-        let session = |fault| match fault {
-            Fault::Kind(kind) => OpenError::Session(kind),
-            Fault::Sql(error) => OpenError::Sql(error),
-            Fault::Io(error) => OpenError::Io(error),
-            Fault::Busy(busy) => OpenError::Busy(busy),
-        };
         // What dead processes left is gone before the first call sees it.
-        engine.reap().map_err(session)?;
-        engine.open_session().map_err(session)?;
+        engine.reap()?;
+        engine.open_session()?;
         Ok((engine, notice))
     }
 
@@ -196,9 +170,14 @@ impl Engine {
             self.beat();
             if noticed.session_closed || Instant::now() >= probe {
                 probe = Instant::now() + PROBE;
-                if let Err(fault) = self.reap() {
-                    probe = Instant::now() + BUSY;
-                    tracing::warn!(?fault, "dead sessions of the local store cannot be removed now");
+                match self.reap() {
+                    Ok(()) => {}
+                    // Somebody writes just now.
+                    Err(Fault::Busy(busy)) => tracing::debug!(%busy, "dead sessions are removed later"),
+                    Err(fault) => {
+                        probe = Instant::now() + BUSY;
+                        tracing::warn!(?fault, "dead sessions of the local store cannot be removed now");
+                    }
                 }
             }
         }
@@ -344,7 +323,11 @@ impl Engine {
             }
         };
         self.db.busy_timeout(BUSY)?;
-        self.blocked.set(matches!(begun, Err(Fault::Busy(_))));
+        match begun {
+            // A short wait that was in vain proves nothing.
+            Err(Fault::Busy(_)) if patience < self.patience => {}
+            _ => self.blocked.set(matches!(begun, Err(Fault::Busy(_)))),
+        }
         begun
     }
 

@@ -5,6 +5,7 @@
 //! with the one database connection; calls are prepared here and sent to it.
 
 mod engine;
+mod fault;
 mod holder;
 mod notice;
 mod session;
@@ -18,9 +19,10 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use self::engine::{Engine, Job, OpenError};
+use self::engine::{Engine, Job};
+use self::fault::{Fault, error, open_kind};
 use self::notice::Bell;
-use self::tree::{Fault, Interest};
+use self::tree::Interest;
 use crate::error::{ErrorKind, StoreError};
 use crate::node::{Acl, ConnectOptions, CreateMode, Node, NodeStat, Op, OpDone, SessionState};
 use crate::watch::Watch;
@@ -298,48 +300,6 @@ impl LocalStore {
 enum Effect {
     None,
     Write,
-}
-
-fn error(op: &'static str, path: &str, fault: Fault) -> StoreError {
-    use rusqlite::ErrorCode;
-    match fault {
-        Fault::Kind(kind) => StoreError::new(op, path, kind),
-        // The transaction did not begin.
-        Fault::Busy(source) => StoreError::new(op, path, ErrorKind::Timeout).caused_by(source),
-        Fault::Io(source) => StoreError::new(op, path, io_kind(&source)).caused_by(source),
-        Fault::Sql(source) => {
-            let kind = match source.sqlite_error_code() {
-                // The transaction did not begin, or was rolled back.
-                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ErrorKind::Timeout,
-                Some(ErrorCode::DiskFull) => ErrorKind::DiskFull,
-                _ => ErrorKind::Other,
-            };
-            StoreError::new(op, path, kind).caused_by(source)
-        }
-    }
-}
-
-fn io_kind(error: &std::io::Error) -> ErrorKind {
-    match error.kind() {
-        std::io::ErrorKind::StorageFull => ErrorKind::DiskFull,
-        _ => ErrorKind::Other,
-    }
-}
-
-fn open_kind(error: &OpenError) -> ErrorKind {
-    use rusqlite::ErrorCode;
-    match error {
-        OpenError::Sql(source) if source.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
-            ErrorKind::Corrupt { offset: 0, reason: "it is not an SQLite file".to_owned() }
-        }
-        OpenError::Sql(source) if source.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
-            ErrorKind::DiskFull
-        }
-        OpenError::Io(source) if io_kind(source) == ErrorKind::DiskFull => ErrorKind::DiskFull,
-        OpenError::Missing(_) => ErrorKind::NoNode,
-        OpenError::Schema(_) | OpenError::Session(_) => ErrorKind::Other,
-        _ => ErrorKind::Unreachable,
-    }
 }
 
 fn unexpected(op: &'static str, path: &str, done: &OpDone) -> StoreError {

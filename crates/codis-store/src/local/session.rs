@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::engine::OpenError;
+use super::fault::OpenError;
 use super::holder::Busy;
 
 /// The folder of lock files beside a database.

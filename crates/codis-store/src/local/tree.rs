@@ -2,45 +2,15 @@
 //!
 //! Order of checks and rules for versions, sequence digits and access lists are ZooKeeper's.
 
-use std::io;
-
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
-use super::holder::Busy;
+use super::fault::Fault;
 use crate::error::ErrorKind;
 use crate::node::{Acl, CreateMode, Node, NodeStat, Op, OpDone};
 
 /// Permission to create and to delete children, in the bits of an access list.
 const MAY_CREATE: i64 = 4;
 const MAY_DELETE: i64 = 8;
-
-/// Why a step failed: refused by a rule of the tree, by SQLite, or by the disk.
-#[derive(Debug)]
-pub(super) enum Fault {
-    Kind(ErrorKind),
-    Sql(rusqlite::Error),
-    Io(io::Error),
-    /// Another process does not let us write.
-    Busy(Busy),
-}
-
-impl From<ErrorKind> for Fault {
-    fn from(kind: ErrorKind) -> Self {
-        Self::Kind(kind)
-    }
-}
-
-impl From<io::Error> for Fault {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<rusqlite::Error> for Fault {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sql(error)
-    }
-}
 
 type Result<T> = std::result::Result<T, Fault>;
 
