@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use codis_core::ActionKind;
-use codis_store::{CreateMode, Op, Product};
+use codis_store::{Acl, CreateMode, Op, Product};
 
 use crate::common::{Ground, PATIENCE, on_both_stores};
 use crate::product::{ROOT, group_action, product, proxy, put, register_online};
@@ -15,6 +15,7 @@ on_both_stores! {
     a_backlog_of_the_go_tools_goes_bit_by_bit,
     responses_without_actions_are_bounded_too,
     publishers_and_collectors_do_not_disturb_each_other,
+    an_action_of_a_go_dashboard_is_there_as_long_as_it_is_waited_for,
 }
 
 /// Most nodes that may ever lie in either folder.
@@ -86,12 +87,8 @@ async fn a_backlog_of_the_go_tools_goes_bit_by_bit(ground: Ground) {
     for dir in ["actions", "ActionResponse"] {
         product.store().ensure_dir(&format!("{ROOT}/{dir}")).await.unwrap();
     }
-    let create = |path: String| Op::Create {
-        path,
-        data: b"{}".to_vec(),
-        mode: CreateMode::Persistent,
-        acl: codis_store::Acl::Dir,
-    };
+    let create =
+        |path: String| Op::Create { path, data: b"{}".to_vec(), mode: CreateMode::Persistent, acl: Acl::Dir };
     for page in (0..3000u64).collect::<Vec<_>>().chunks(100) {
         let nodes = |seq: &u64| {
             let response = format!("{ROOT}/ActionResponse/{seq:010}");
@@ -133,7 +130,7 @@ async fn responses_without_actions_are_bounded_too(ground: Ground) {
         path: format!("{ROOT}/ActionResponse/"),
         data: Vec::new(),
         mode: CreateMode::PersistentSequential,
-        acl: codis_store::Acl::File,
+        acl: Acl::File,
     };
     for _ in 0..12 {
         product.store().commit(vec![lost.clone(); 100]).await.unwrap();
@@ -172,4 +169,34 @@ async fn publishers_and_collectors_do_not_disturb_each_other(ground: Ground) {
     assert!(collected > 0);
     assert_eq!(product.watch_actions().await.unwrap().0, published[130..]);
     assert_eq!(counts(&product).await, (20, 20));
+}
+
+async fn an_action_of_a_go_dashboard_is_there_as_long_as_it_is_waited_for(ground: Ground) {
+    let ours = product(&ground).await;
+    let dashboard = ground.connect().await;
+    for action in 0..880 {
+        ours.publish(&group_action(action)).await.unwrap();
+    }
+    // In the order of the original: a number, the response anew, the action.
+    let responses = format!("{ROOT}/ActionResponse");
+    let data = br#"{"type":"group_changed","desc":"","target":{"id":1,"product_name":"test","servers":null},"ts":"1","receivers":null}"#;
+    let (sequential, plain) = (CreateMode::PersistentSequential, CreateMode::Persistent);
+    let drawn = dashboard.create(&format!("{responses}/"), data, sequential, Acl::File).await.unwrap();
+    let seq: u64 = drawn.rsplit('/').next().unwrap().parse().unwrap();
+    dashboard.delete(&drawn, None).await.unwrap();
+    dashboard.create(&drawn, data, plain, Acl::Dir).await.unwrap();
+    dashboard.create(&format!("{ROOT}/actions/{seq:010}"), data, plain, Acl::File).await.unwrap();
+
+    // It waits while we publish hundreds, and collect meanwhile.
+    let before = counts(&ours).await.0;
+    for action in 0..400 {
+        ours.publish(&group_action(action)).await.unwrap();
+    }
+    assert!(counts(&ours).await.0 < before + 400, "nothing was collected");
+    assert!(ours.action(seq).await.unwrap().is_some());
+    ours.acknowledge(seq, &proxy(1)).await.unwrap();
+    assert_eq!(dashboard.children(&drawn).await.unwrap(), ["p1"]);
+    // Numbers go on for both.
+    let next = dashboard.create(&format!("{responses}/"), data, sequential, Acl::File).await.unwrap();
+    assert!(next.rsplit('/').next().unwrap().parse::<u64>().unwrap() > seq + 800);
 }
