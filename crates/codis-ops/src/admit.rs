@@ -67,6 +67,13 @@ pub async fn admit(
     if info.keys > 0 && !copy {
         notes.push(format!("it holds {}, replaced by those of the master", keys(&info)));
     }
+    let follows_other = info.master.as_ref().filter(|of| {
+        let group = cluster.groups.get(&group).and_then(|group| group.master());
+        group.is_none_or(|master| &master.addr != *of)
+    });
+    if let Some(of) = follows_other.filter(|_| info.role == LiveRole::Slave) {
+        notes.push(format!("it replicates from {of} now"));
+    }
     if !info.slaves.is_empty() {
         let slaves: Vec<&str> = info.slaves.iter().map(|slave| slave.addr.as_str()).collect();
         notes.push(format!("it has slaves of its own, which get the same data: {}", slaves.join(" ")));

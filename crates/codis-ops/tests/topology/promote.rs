@@ -1,18 +1,23 @@
 //! Changing the master of a group while somebody writes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use codis_core::plan::{self, Step};
 use codis_core::{Addr, GroupId, Role};
 use codis_ops::LiveRole;
-use codis_testkit::{Reply, RespClient, need};
+use codis_testkit::{Reply, RespClient, eventually, need};
 
 use crate::world::{World, on_both_stores};
 
 const GROUP: GroupId = GroupId(1);
+/// How long the writer may take to begin.
+const SOON: Duration = Duration::from_secs(20);
 
 async fn group_of_three(world: &mut World) -> Vec<Addr> {
     let servers = world.servers(3);
@@ -47,6 +52,8 @@ fn no_acknowledged_write_is_lost_by_a_promotion() {
             let (client, stop) = (world.redis[0].client(), stop.clone());
             std::thread::spawn(move || count_up(client, &stop))
         };
+        let mut reader = world.redis[0].client();
+        eventually(SOON, || reader.call(&["GET", "counter"]).unwrap().text().parse::<u64>().is_ok());
         let outcome = world.apply(&plan).await;
         stop.store(true, Ordering::Relaxed);
         let acknowledged = writer.join().unwrap();
