@@ -74,9 +74,11 @@ pub(crate) enum Next {
 /// Looks at a queue in its order; tasks in `failed` are left for the next run.
 pub(crate) fn next(cluster: &Cluster, codis2: bool, failed: &BTreeSet<u64>, wave_slots: usize) -> Next {
     let telling = telling(cluster, codis2);
-    let wave_slots = if telling == Telling::OneByOne { 1 } else { wave_slots };
     let item = |task: Task| Some(Item { slot: cluster.slot(task.slot())?.clone(), task });
     let mut items: Vec<Item> = Task::queue(cluster, codis2).into_iter().filter_map(item).collect();
+    // The original lets a slot be queued twice; the second task has its turn when the first is done.
+    let mut seen = BTreeSet::new();
+    items.retain(|item| seen.insert(item.slot.id));
     // Their requests wait, whatever becomes of their tasks.
     let blocked: Vec<Versioned<Slot>> =
         items.iter().map(|item| &item.slot).filter(|slot| is_blocked(slot)).cloned().collect();
@@ -98,7 +100,12 @@ pub(crate) fn next(cluster: &Cluster, codis2: bool, failed: &BTreeSet<u64>, wave
     let (from, to) = ends(first);
     let mut wave =
         Wave { from, to, number: first.task.wave(), fresh: Vec::new(), moving: Vec::new(), telling };
-    for item in items.iter().filter(|item| ends(item) == (from, to)).take(wave_slots.max(1)) {
+    // Told one by one, slots begin to move one by one; those that are on their way already arrive together.
+    let alone = telling == Telling::OneByOne;
+    let many = !alone || is_moving(first) && !codis2;
+    let with_first =
+        |item: &&Item| ends(item) == (from, to) && (!alone || is_moving(item) == is_moving(first));
+    for item in items.iter().filter(with_first).take(if many { wave_slots.max(1) } else { 1 }) {
         if is_moving(item) { wave.moving.push(item.clone()) } else { wave.fresh.push(item.clone()) }
     }
     Next::Move(wave)
@@ -146,7 +153,7 @@ fn hopeless(item: &Item) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use codis_core::{Extra, GoTask, Move, MoveState, ProductName, SlotId};
+    use codis_core::{Extra, GoTask, Move, MoveState, ProductName, Proxy, ProxyState, SlotId};
 
     use super::*;
 
@@ -256,6 +263,38 @@ mod tests {
             let Next::Hopeless(_, why) = look(&cluster([slot])) else { panic!("{expected}") };
             assert_eq!(why, expected);
         }
+    }
+
+    /// A proxy without our mark.
+    fn go_proxy() -> Proxy {
+        Proxy {
+            id: "go".parse().unwrap(),
+            addr: "127.0.0.1:19000".parse().unwrap(),
+            state: ProxyState::Online,
+            debug_var_addr: String::new(),
+            pid: 1,
+            start_at: "2026-11-22 08:00:59 +0000 UTC".into(),
+            extra: Extra::default(),
+        }
+    }
+
+    #[test]
+    fn beside_a_go_proxy_slots_begin_one_by_one_and_arrive_together() {
+        let mut cluster = cluster([slot(1), slot(2).migrate(S, D), slot(3), slot(4).migrate(S, D)]);
+        let proxy = go_proxy();
+        cluster.proxies.insert(proxy.id.clone(), Versioned::new(proxy, 0));
+        let Next::Move(wave) = look(&cluster) else { panic!("no wave") };
+        assert_eq!((wave.slots().to_string().as_str(), wave.telling), ("2,4", Telling::OneByOne));
+        let Next::Move(wave) = next(&cluster, false, &BTreeSet::from([1, 3]), 512) else { panic!("no wave") };
+        assert_eq!(wave.slots().to_string(), "1");
+    }
+
+    #[test]
+    fn a_slot_that_is_queued_twice_is_moved_by_the_first_task() {
+        let mut cluster = cluster([slot(1).pre_migrate(), slot(1).migrate(S, D)]);
+        cluster.moves[1].value.to = GroupId(9);
+        let Next::Move(wave) = look(&cluster) else { panic!("no wave") };
+        assert_eq!((wave.to, wave.items().count()), (D, 1));
     }
 
     #[test]
