@@ -145,6 +145,35 @@ async fn a_go_proxy_that_comes_after_the_pre_flight_is_never_sent_a_wave() {
     cx.close().await;
 }
 
+/// It cannot reach the keys that have not moved; so the move is finished, not stopped.
+#[tokio::test]
+async fn a_go_proxy_that_comes_while_keys_move_is_told_slot_by_slot() {
+    need!("redis");
+    let scene = Scene::set(2000).await;
+    let moved = slots("0-99");
+    scene.queue(&moved).await;
+    let coming = async {
+        eventually_async(Duration::from_secs(20), async || {
+            scene.load().await.count(SlotStatus::Migrate) == 100
+        })
+        .await;
+        let go = Puppet::register_as(&scene, "2026-11-22 08:00:59.158684094 +0000 UTC m=+0.047548512").await;
+        go.acknowledge(100).await;
+        go
+    };
+    let options = RunOptions { rate: Some(100), ..quick() };
+    let (report, go) = tokio::join!(scene.run(&options), coming);
+    assert_eq!(report.unwrap().slots_moved, 100);
+    let (actions, _) = go.cx.product().watch_actions().await.unwrap();
+    let newest = actions[actions.len() - 100..].iter();
+    for seq in newest {
+        let action = go.cx.product().action(*seq).await.unwrap().unwrap();
+        assert!(matches!(action.kind, ActionKind::SlotChanged(_)), "{action:?}");
+    }
+    go.vanish().await;
+    scene.assert_moved(&moved).await;
+}
+
 #[tokio::test]
 async fn a_proxy_that_dies_after_pre_migrate_does_not_hold_migrate_up() {
     need!("redis");
