@@ -53,32 +53,44 @@ pub async fn admit(
         }
         return Ok(notes);
     }
-    let master = cluster.groups.get(&group).and_then(|group| group.master());
-    let master = master.and_then(|master| listed.get(&master.addr)?.as_ref().ok());
-    if let Some(master) = master
-        && let Err(why) = follows(&info, master, &mut notes)
-    {
+    let Some(listed_master) = cluster.groups.get(&group).and_then(|group| group.master()) else {
+        return Ok(notes);
+    };
+    let master = match listed.get(&listed_master.addr) {
+        Some(Ok(master)) => master.clone(),
+        // It may only have been slow.
+        _ => {
+            let asked = probe(&listed_master.addr, &cx.redis).await;
+            asked.map_err(|error| dead_master(&what, group, &error))?
+        }
+    };
+    if let Err(why) = follows(&info, &master, &mut notes) {
         let next = format!("start it with version {} or newer, then run this again", master.version);
         return refuse(why, next);
     }
-    // One that comes back, or follows this master already, is known to be a copy.
-    let copy = cluster.server(addr).is_some()
-        || master.is_some_and(|master| master.replid == info.replid && !info.replid.is_empty());
+    let known = cluster.server(addr).is_some();
+    notes.extend(what_it_loses(&info, &master, &listed_master.addr, known));
+    Ok(notes)
+}
+
+/// What becomes of a server that is told to replicate from `master`, listed at `addr`. One that is `known`
+/// to the group, or follows this master already, is a copy: coming back loses nothing.
+fn what_it_loses(info: &ServerInfo, master: &ServerInfo, addr: &Addr, known: bool) -> Vec<String> {
+    let mut notes = Vec::new();
+    let copy = known || (master.replid == info.replid && !info.replid.is_empty());
     if info.keys > 0 && !copy {
-        notes.push(format!("it holds {}, replaced by those of the master", keys(&info)));
+        notes.push(format!("it holds {}, replaced by those of the master", keys(info)));
     }
-    let follows_other = info.master.as_ref().filter(|of| {
-        let group = cluster.groups.get(&group).and_then(|group| group.master());
-        group.is_none_or(|master| &master.addr != *of)
-    });
-    if let Some(of) = follows_other.filter(|_| info.role == LiveRole::Slave) {
+    if info.role == LiveRole::Slave
+        && let Some(of) = info.master.as_ref().filter(|of| *of != addr)
+    {
         notes.push(format!("it replicates from {of} now"));
     }
     if !info.slaves.is_empty() {
         let slaves: Vec<&str> = info.slaves.iter().map(|slave| slave.addr.as_str()).collect();
         notes.push(format!("it has slaves of its own, which get the same data: {}", slaves.join(" ")));
     }
-    Ok(notes)
+    notes
 }
 
 fn keys(info: &ServerInfo) -> String {
@@ -110,6 +122,13 @@ fn follows(slave: &ServerInfo, master: &ServerInfo, notes: &mut Vec<String>) -> 
     Ok(())
 }
 
+fn dead_master(what: &str, group: GroupId, error: &RedisError) -> Failure {
+    let why =
+        format!("the master of group {group} does not answer, so nobody can follow it: {}", error.cause);
+    Failure::new(FailureKind::Unreachable, what, &error.addr, without_number(&why))
+        .next(format!("codisctl group show {group}    then bring it back, or promote a slave with --force"))
+}
+
 fn silent(what: &str, addr: &Addr, error: &RedisError) -> Failure {
     let next = match &error.cause {
         RedisCause::Auth(_) | RedisCause::Refused(_) => {
@@ -119,8 +138,12 @@ fn silent(what: &str, addr: &Addr, error: &RedisError) -> Failure {
         _ => "start it, or correct the address, then run this again",
     };
     let why = error.cause.to_string();
-    let why = why.split(" (os error").next().unwrap_or(&why);
-    Failure::new(FailureKind::Unreachable, what, addr, why).next(next)
+    Failure::new(FailureKind::Unreachable, what, addr, without_number(&why)).next(next)
+}
+
+/// A cause without the number of the operating system's error.
+fn without_number(why: &str) -> &str {
+    why.split(" (os error").next().unwrap_or(why)
 }
 
 /// Refuses a server that another product of the store lists: two products would write into it.

@@ -47,6 +47,10 @@ fn a_server_is_looked_at_before_it_is_listed() {
         let alias: Addr = format!("localhost:{}", servers[0].port()).parse().unwrap();
         let same = format!("it is the server that group 1 lists as {}", servers[0]);
         refused(look(&world, &alias, Role::Slave).await, FailureKind::Unsafe, &same);
+
+        world.redis[0].kill();
+        let alone = "the master of group 1 does not answer";
+        refused(look(&world, &servers[2], Role::Slave).await, FailureKind::Unreachable, alone);
     });
 }
 
