@@ -82,8 +82,8 @@ pub(crate) async fn announce(
 
 /// Tells of slots that have just been written, all in the same state.
 ///
-/// Told one by one, a proxy that has once kept silent is not waited for again. Slots in `pre_migrate` end with the first
-/// that is not acknowledged: the caller takes all of them back.
+/// Told one by one, a proxy that has once kept silent is not waited for again, nor is one that the caller has
+/// `unheard` before. Slots in `pre_migrate` end with the first that is not acknowledged: the caller takes all of them back.
 ///
 /// # Errors
 /// As [`announce`]. Also, for slots in `pre_migrate` that were to be told together, when a Go proxy has come online: it
@@ -94,6 +94,7 @@ pub(crate) async fn announce_slots(
     telling: Telling,
     confirm: Confirm,
     patience: Duration,
+    unheard: &[ProxyId],
     events: &Events,
 ) -> Result<Announced, Failure> {
     let Some(status) = slots.first().map(|slot| slot.status) else { return Ok(Announced::default()) };
@@ -128,7 +129,7 @@ pub(crate) async fn announce_slots(
         }
         let published = cx.product.publish(&action(&kind)).await;
         let published = published.map_err(|error| Failure::store(&what, &error))?;
-        let unheard = [all.silent.clone(), all.gone.clone()].concat();
+        let unheard = [unheard, &all.silent, &all.gone].concat();
         all.add(answers(cx, &kind, published, &unheard, patience, events).await?);
         if status == SlotStatus::PreMigrate && !all.is_complete() {
             break;
@@ -211,6 +212,11 @@ impl Announced {
         self.silent.is_empty() && self.gone.is_empty()
     }
 
+    /// Those that have not acknowledged, for whatever reason.
+    pub(crate) fn missing(&self) -> Vec<ProxyId> {
+        self.silent.iter().chain(&self.gone).cloned().collect()
+    }
+
     /// Takes the next of several announcements in. The number stays that of the first one that somebody missed.
     fn add(&mut self, next: Self) {
         if self.is_complete() {
@@ -233,7 +239,7 @@ impl Announced {
 /// Who has not acknowledged within `patience`, and who has.
 pub(crate) fn silence(announced: &Announced, patience: Duration) -> Failure {
     let names = |ids: &[ProxyId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    let missing: Vec<ProxyId> = announced.silent.iter().chain(&announced.gone).cloned().collect();
+    let missing = announced.missing();
     let what = format!("proxy {} did not acknowledge {}", names(&missing), announced.kind);
     let answered: Vec<ProxyId> =
         announced.receivers.iter().filter(|id| !missing.contains(id)).cloned().collect();

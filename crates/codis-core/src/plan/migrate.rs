@@ -204,8 +204,10 @@ fn go_proxies_can_follow(
     let go = cluster.online_proxies().find(|proxy| proxy.kind() == ProxyKind::Go);
     match (stock, go) {
         (Some(from), Some(proxy)) => {
-            let why =
-                format!("a Go proxy is online; it cannot fetch keys from a stock server, group {from}'s");
+            let why = format!(
+                "a Go proxy is online; it cannot fetch keys from a stock server, and the master of group {from} is \
+                 one, or did not answer"
+            );
             Err(Refusal::unsafe_(what, format!("proxy/{}", proxy.id), why)
                 .next(format!("codisctl proxy offline {}", proxy.id)))
         }

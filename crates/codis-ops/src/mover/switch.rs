@@ -1,6 +1,6 @@
 //! The three changes of state that proxies must follow, each under `LOCK`.
 
-use codis_core::{Slot, SlotSet, SlotStatus, Versioned};
+use codis_core::{ProxyId, Slot, SlotSet, SlotStatus, Versioned};
 
 use super::{
     progress::Progress,
@@ -42,8 +42,9 @@ async fn entered(run: &Run<'_>, wave: &mut Wave, progress: &mut Progress) -> Res
         let blocked = |slot: &Slot| Slot { from: None, to: None, ..slot.pre_migrate() };
         write(run, &mut wave.fresh, blocked, "pre_migrate").await?;
         let told = tell(run, wave.telling, &wave.fresh, Confirm::Needed, progress).await;
+        let unheard = told.as_ref().map(Announced::missing).unwrap_or_default();
         if let Err(failure) = told.and_then(|told| by_all(run, &told)) {
-            return Err(unblock(run, wave, failure).await);
+            return Err(unblock(run, wave, &unheard, failure).await);
         }
         write(run, &mut wave.fresh, |slot| slot.migrate(from, to), "migrate").await?;
         wave.moving.append(&mut wave.fresh);
@@ -79,7 +80,7 @@ pub(crate) async fn repeat(run: &Run<'_>, items: &[Item], telling: Telling) -> R
     let set: SlotSet = slots.iter().map(|slot| slot.id).collect();
     let lock = take_lock(run.cx, &format!("announce slots {set} again"), run.events).await?;
     let patience = run.options.ack_patience;
-    let told = announce_slots(run.cx, &slots, telling, Confirm::Needed, patience, run.events).await;
+    let told = announce_slots(run.cx, &slots, telling, Confirm::Needed, patience, &[], run.events).await;
     let released = lock.release().await;
     by_all(run, &told?)?;
     released.map_err(|error| Failure::store("cannot release the lock", &error))
@@ -101,7 +102,7 @@ pub(crate) async fn unblock_left(
         }
         Err(failure) => return Err(failure),
     };
-    let freed = free(run, slots, telling).await;
+    let freed = free(run, slots, telling, &[]).await;
     if let Some(lock) = lock {
         lock.release().await.map_err(|error| Failure::store("cannot release the lock", &error))?;
     }
@@ -109,8 +110,13 @@ pub(crate) async fn unblock_left(
 }
 
 /// Slots back from `pre_migrate` to online at their owner. No key has moved, so nobody needs to confirm it, and it
-/// is sent whatever fences stand.
-async fn free(run: &Run<'_>, slots: Vec<Versioned<Slot>>, telling: Telling) -> Result<(), Failure> {
+/// is sent whatever fences stand. A proxy in `unheard` is not waited for.
+async fn free(
+    run: &Run<'_>,
+    slots: Vec<Versioned<Slot>>,
+    telling: Telling,
+    unheard: &[ProxyId],
+) -> Result<(), Failure> {
     let set: SlotSet = slots.iter().map(|slot| slot.id).collect();
     let what = format!("cannot put slots {set} back online");
     let online = |slot: Versioned<Slot>| {
@@ -122,13 +128,15 @@ async fn free(run: &Run<'_>, slots: Vec<Versioned<Slot>>, telling: Telling) -> R
     run.cx.product.put_slots(&online).await.map_err(|error| Failure::store(&what, &error))?;
     let slots: Vec<Slot> = online.into_iter().map(|slot| slot.value).collect();
     let patience = run.options.ack_patience;
-    announce_slots(run.cx, &slots, telling, Confirm::Unneeded, patience, run.events).await.map(drop)
+    let told =
+        announce_slots(run.cx, &slots, telling, Confirm::Unneeded, patience, unheard, run.events).await;
+    told.map(drop)
 }
 
 /// The way back when `pre_migrate` was not acknowledged. Returns the failure to report.
-async fn unblock(run: &Run<'_>, wave: &Wave, failure: Failure) -> Failure {
+async fn unblock(run: &Run<'_>, wave: &Wave, unheard: &[ProxyId], failure: Failure) -> Failure {
     let slots = wave.fresh.iter().map(|item| item.slot.clone()).collect();
-    match free(run, slots, wave.telling).await {
+    match free(run, slots, wave.telling, unheard).await {
         Ok(()) => {
             let why = format!("{}; the slots are online at group {} again", failure.why, wave.from);
             Failure { why, ..failure }
@@ -168,7 +176,7 @@ async fn tell(
 ) -> Result<Announced, Failure> {
     let slots: Vec<Slot> = items.iter().map(|item| item.slot.value.clone()).collect();
     let patience = run.options.ack_patience;
-    let told = announce_slots(run.cx, &slots, telling, confirm, patience, run.events).await?;
+    let told = announce_slots(run.cx, &slots, telling, confirm, patience, &[], run.events).await?;
     let missing = told.silent.len() + told.gone.len();
     run.events.emit(Event::Wave(progress.acks(told.receivers.len() - missing, told.receivers.len())));
     Ok(told)
