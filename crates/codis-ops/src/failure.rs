@@ -95,6 +95,10 @@ impl Failure {
             ErrorKind::Ambiguous => {
                 (FailureKind::Failed, "run the same command again: it looks first at what was done")
             }
+            ErrorKind::DiskFull => (
+                FailureKind::Failed,
+                "df -h    free some space where the store lies, then run the same command again",
+            ),
             ErrorKind::NoAuth => return Self::no_access(what, error),
             _ => (FailureKind::Failed, "codisctl status"),
         };
