@@ -42,7 +42,7 @@ pub(crate) struct RunArgs {
     /// How to look for leftovers before slots go online: sample or full
     #[arg(long, value_name = "HOW", default_value = "sample", hide_possible_values = true)]
     verify: How,
-    /// Whose queue and way of moving: codis2 is that of the Go tools [ours]
+    /// Whose queue and way of moving: codis2 is that of the Go tools; else ours
     #[arg(long = "as", value_name = "WAY", hide_possible_values = true)]
     way: Option<Way>,
     /// Pause between two keys of a codis-server 2.8, e.g. 10ms [what the task says]

@@ -30,10 +30,10 @@ pub(crate) struct StartArgs {
     /// The group that shall own them
     #[arg(long, value_name = "GROUP")]
     to: GroupId,
-    /// Whose queue and way of moving: codis2 is that of the Go tools [ours]
+    /// Whose queue and way of moving: codis2 is that of the Go tools; else ours
     #[arg(long = "as", value_name = "WAY", hide_possible_values = true)]
     way: Option<Way>,
-    /// Pause between two keys, kept in the task, e.g. 10ms [none]
+    /// Pause between two keys, kept in the task, e.g. 10ms; else none
     #[arg(long, value_name = "TIME", requires = "way", value_parser = crate::config::duration)]
     delay: Option<Duration>,
 }

@@ -22,7 +22,7 @@ pub(crate) struct DeleteArgs {
     /// All in this state: pending, error
     #[arg(long, value_name = "STATE", conflicts_with = "tasks")]
     state: Option<MoveState>,
-    /// Whose queue: codis2 is that of the Go tools [ours]
+    /// Whose queue: codis2 is that of the Go tools; else ours
     #[arg(long = "as", value_name = "WAY", hide_possible_values = true)]
     way: Option<Way>,
 }
