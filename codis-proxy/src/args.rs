@@ -157,6 +157,7 @@ struct ProxyTable {
     backend_timeout: Option<f64>,
     max_parked: Option<usize>,
     park_timeout: Option<f64>,
+    max_pinned: Option<usize>,
     stop_grace: Option<f64>,
 }
 
@@ -223,6 +224,7 @@ fn limits(table: &ProxyTable, password: Option<Secret>) -> Result<Limits, Config
         backend_timeout: seconds("backend_timeout", table.backend_timeout, default.backend_timeout)?,
         max_parked: table.max_parked.unwrap_or(default.max_parked),
         park_timeout: seconds("park_timeout", table.park_timeout, default.park_timeout)?,
+        max_pinned: table.max_pinned.unwrap_or(default.max_pinned),
         stop_grace: seconds("stop_grace", table.stop_grace, default.stop_grace)?,
     })
 }

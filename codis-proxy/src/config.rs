@@ -103,6 +103,9 @@ pub(crate) struct Limits {
     pub(crate) max_parked: usize,
     /// Time a request may wait for a slot that is switching (5 s); then TRYAGAIN.
     pub(crate) park_timeout: Duration,
+    /// Connections to servers that clients of one worker have to themselves, for transactions (1000);
+    /// one more is refused.
+    pub(crate) max_pinned: usize,
     /// Time allowed at a stop for what is in flight (5 s).
     pub(crate) stop_grace: Duration,
 }
@@ -123,6 +126,7 @@ impl Default for Limits {
             backend_timeout: Duration::from_secs(30),
             max_parked: 10_000,
             park_timeout: Duration::from_secs(5),
+            max_pinned: 1000,
             stop_grace: Duration::from_secs(5),
         }
     }

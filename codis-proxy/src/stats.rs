@@ -28,7 +28,7 @@ pub(crate) struct Calls {
 /// What one server has done for us.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct BackendStats {
-    /// Connections that are up (one per worker).
+    /// Connections that are up (one per worker, and those of one client each).
     pub(crate) connections: u64,
     /// Times a connection was opened.
     pub(crate) connects: u64,
@@ -67,6 +67,8 @@ pub(crate) struct Stats {
     pub(crate) errors: u64,
     /// Requests that wait because their slot is switching or a key is on its way.
     pub(crate) parked: u64,
+    /// Connections to servers that one client has to itself now.
+    pub(crate) pinned: u64,
     /// Slots in `pre_migrate` and `migrate`.
     pub(crate) migrating_slots: u64,
     /// Requests that made sure first that their keys had moved.
@@ -93,6 +95,7 @@ impl Stats {
             (&mut self.requests, other.requests),
             (&mut self.errors, other.errors),
             (&mut self.parked, other.parked),
+            (&mut self.pinned, other.pinned),
             (&mut self.on_demand_moves, other.on_demand_moves),
             (&mut self.on_demand_failures, other.on_demand_failures),
             (&mut self.in_flight, other.in_flight),
@@ -107,7 +110,8 @@ impl Stats {
 }
 
 impl BackendStats {
-    fn add(&mut self, other: Self) {
+    /// Adds what other connections have done.
+    pub(crate) fn add(&mut self, other: Self) {
         let sums = [
             (&mut self.connections, other.connections),
             (&mut self.connects, other.connects),

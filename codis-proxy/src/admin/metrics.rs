@@ -64,6 +64,11 @@ fn clients(stats: &Stats) -> Vec<MetricFamily> {
         one_counter("codis_proxy_errors_total", "Requests answered with an error.", stats.errors),
         one_gauge("codis_proxy_in_flight", "Replies that clients wait for.", stats.in_flight),
         one_gauge("codis_proxy_parked", "Requests held back by a slot or key on its way.", stats.parked),
+        one_gauge(
+            "codis_proxy_pinned",
+            "Connections to servers that one client has to itself.",
+            stats.pinned,
+        ),
         one_counter("codis_proxy_client_bytes_in_total", "Bytes from clients.", stats.bytes_in),
         one_counter("codis_proxy_client_bytes_out_total", "Bytes to clients.", stats.bytes_out),
     ]

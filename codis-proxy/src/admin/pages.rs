@@ -33,6 +33,7 @@ pub(super) fn stats(stats: &Stats, facts: &Facts, table: &Table, recent: Rates) 
         errors: stats.errors,
         in_flight: stats.in_flight,
         parked: stats.parked,
+        pinned: stats.pinned,
         bytes_in: stats.bytes_in,
         bytes_out: stats.bytes_out,
         recent,

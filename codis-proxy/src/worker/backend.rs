@@ -8,7 +8,7 @@ use codis_core::{Addr, SlotId};
 use codis_resp::{CommandId, ReplyScanner};
 use tokio::net::TcpStream;
 
-use super::{buffers::OutBuf, meter::Meter, session::SessionId};
+use super::{buffers::OutBuf, meter::Meter, pinned::Pinned, session::SessionId};
 
 /// Place of a backend in its worker.
 pub(super) type BackendId = usize;
@@ -20,6 +20,10 @@ pub(super) enum Asker {
     Session { session: SessionId, seq: u32, slot: SlotId },
     /// A split request, for one of its parts.
     Split { split: usize, part: usize },
+    /// A session, on a connection of its own; `last`: nothing is open there afterwards.
+    Pinned { session: SessionId, seq: u32, last: bool },
+    /// Nobody: it was asked by the proxy itself, on a pinned connection.
+    Own { last: bool },
 }
 
 /// A request that has been queued for the server and not been answered.
@@ -88,6 +92,8 @@ pub(super) struct Backend {
     pub(super) want_write: bool,
     /// Some slot of the current table is served here.
     pub(super) used: bool,
+    /// Of a connection that one session has, or had, to itself.
+    pub(super) pinned: Option<Box<Pinned>>,
     /// Failures in a row.
     pub(super) failures: u32,
     /// Earliest time of the next try, microseconds of the worker's clock.
@@ -116,6 +122,7 @@ impl Backend {
             dirty: false,
             want_write: false,
             used: true,
+            pinned: None,
             failures: 0,
             not_before: 0,
             last_error: String::new(),
@@ -132,9 +139,18 @@ impl Backend {
         format!("-ERR backend {}: {}\r\n", self.addr, why.replace(['\r', '\n'], " ")).into_bytes()
     }
 
+    /// Takes over what another connection to the same server has counted.
+    pub(super) fn add_traffic(&mut self, other: &Self) {
+        self.connects += other.connects;
+        self.total_failures += other.total_failures;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+    }
+
     /// Nothing is under way and no slot needs it.
     pub(super) fn is_useless(&self) -> bool {
         let busy = self.killing || matches!(self.state, State::Connecting);
-        !self.used && !busy && self.pending.is_empty() && self.dead.is_empty()
+        let pinned = self.pinned.as_ref().is_some_and(|pinned| !pinned.is_free());
+        !self.used && !pinned && !busy && self.pending.is_empty() && self.dead.is_empty()
     }
 }

@@ -55,7 +55,7 @@ impl Worker {
     /// Deals with one request of a session.
     #[inline]
     pub(super) fn dispatch(&mut self, id: SessionId, frame: Frame<'_>) -> Outcome {
-        let verdict = self.verdict.take();
+        let mut verdict = self.verdict.take();
         let name = frame.arg(0);
         let Some(command) = lookup(name) else { return self.unknown(id, name) };
         if !self.sessions[id].authenticated && !matches!(command.command().class, Class::Session(_)) {
@@ -63,9 +63,17 @@ impl Worker {
         }
         let row = command.command();
         if !row.takes(frame.args.len()) {
+            if self.misspelt_exec(id, command) {
+                return Outcome::Done;
+            }
             let name = row.name.to_ascii_lowercase();
             let text = format!("ERR wrong number of arguments for '{name}' command");
             return self.refuse(id, command, &text);
+        }
+        if self.sessions[id].pinning.is_some()
+            && let Some(outcome) = self.while_pinned(id, command, frame, &mut verdict)
+        {
+            return outcome;
         }
         match row.class {
             Class::Slot => self.one_slot(id, command, frame, verdict),
@@ -84,6 +92,7 @@ impl Worker {
                     self.refuse(id, command, &text)
                 }
             },
+            Class::Transaction => self.transaction(id, command, frame, verdict),
             Class::Later => self.later(id, command),
             Class::Refused => {
                 let name = row.name.to_ascii_lowercase();
@@ -101,36 +110,71 @@ impl Worker {
         frame: Frame<'_>,
         verdict: Option<Verdict>,
     ) -> Outcome {
-        let row = command.command();
+        let slot = match self.common_slot(id, command, frame) {
+            Ok(slot) => slot,
+            Err(outcome) => return outcome,
+        };
+        if command.command().flags & flag::BLOCKING != 0 && blocks(frame) {
+            return self.later(id, command);
+        }
+        // Without a key any server would do; slot 0's is taken, as Codis does.
+        let slot = slot.unwrap_or_else(|| slot_of_key(b""));
+        match self.route(id, command, frame, slot, verdict) {
+            Ok(backend) => self.forward(id, command, frame, slot, backend),
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// The slot of all keys of a request; `None` if it has no key.
+    ///
+    /// # Errors
+    /// What becomes of the request if its keys have different slots, or cannot be found.
+    #[inline]
+    pub(super) fn common_slot(
+        &mut self,
+        id: SessionId,
+        command: CommandId,
+        frame: Frame<'_>,
+    ) -> Result<Option<SlotId>, Outcome> {
         let mut slot: Option<SlotId> = None;
         let mut crossed = false;
-        let keys = row.each_key(frame.bytes, frame.args, |at| {
+        let keys = command.command().each_key(frame.bytes, frame.args, |at| {
             let this = slot_of_key(frame.arg(at));
             crossed |= slot.is_some_and(|slot| slot != this);
             slot = Some(this);
         });
         if let Err(error) = keys {
-            return self.refuse(id, command, &format!("ERR {error}"));
+            return Err(self.refuse(id, command, &format!("ERR {error}")));
         }
         if crossed {
-            return self.refuse(id, command, "CROSSSLOT Keys in request don't hash to the same slot");
+            return Err(self.refuse(id, command, "CROSSSLOT Keys in request don't hash to the same slot"));
         }
-        if row.flags & flag::BLOCKING != 0 && blocks(frame) {
-            return self.later(id, command);
-        }
-        // Without a key any server would do; slot 0's is taken, as Codis does.
-        let slot = slot.unwrap_or_else(|| slot_of_key(b""));
-        let backend = match self.target(slot) {
-            Target::Backend(backend) => backend,
-            Target::Hold => return self.park(id, slot),
-            Target::Nowhere => return self.nowhere(id, command, slot),
+        Ok(slot)
+    }
+
+    /// The server that a request for a slot may be sent to now.
+    ///
+    /// # Errors
+    /// What becomes of the request instead.
+    #[inline]
+    pub(super) fn route(
+        &mut self,
+        id: SessionId,
+        command: CommandId,
+        frame: Frame<'_>,
+        slot: SlotId,
+        verdict: Option<Verdict>,
+    ) -> Result<BackendId, Outcome> {
+        match self.target(slot) {
+            Target::Backend(backend) => Ok(backend),
+            Target::Hold => Err(self.park(id, slot)),
+            Target::Nowhere => Err(self.nowhere(id, command, slot)),
             Target::Settle(backend) => match self.unsettled(slot, command, frame, verdict) {
-                Ok(None) => backend,
-                Ok(Some(keys)) => return self.settle(id, SmallVec::from_buf([(slot, keys)])),
-                Err(reply) => return self.failed(id, command, &reply),
+                Ok(None) => Ok(backend),
+                Ok(Some(keys)) => Err(self.settle(id, SmallVec::from_buf([(slot, keys)]))),
+                Err(reply) => Err(self.failed(id, command, &reply)),
             },
-        };
-        self.forward(id, command, frame, slot, backend)
+        }
     }
 
     #[inline]
@@ -251,6 +295,9 @@ impl Worker {
     /// Answers with an error that belongs to no command.
     pub(super) fn answer_error(&mut self, id: SessionId, reply: &[u8]) {
         self.totals.errors += 1;
+        if let Some(pinning) = &mut self.sessions[id].pinning {
+            pinning.transaction.failed();
+        }
         self.sessions[id].answer(reply, &mut self.pool);
         self.touch_session(id);
     }

@@ -18,6 +18,7 @@ impl Worker {
             requests: self.totals.requests,
             errors: self.totals.errors,
             parked: self.parked as u64,
+            pinned: self.pinned() as u64,
             on_demand_moves: self.totals.on_demand_moves,
             on_demand_failures: self.totals.on_demand_failures,
             moves,
@@ -37,7 +38,7 @@ impl Worker {
                 ..BackendStats::default()
             };
             backend.meter.add_to(&mut sums.commands);
-            stats.backends.insert(backend.addr.clone(), sums);
+            stats.backends.entry(backend.addr.clone()).or_default().add(sums);
         }
         stats
     }

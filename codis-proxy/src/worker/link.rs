@@ -214,6 +214,10 @@ impl Worker {
             return Err(io::Error::other("a reply that nobody asked for"));
         };
         let failed = payload.is_error();
+        if let Asker::Own { last } = pending.asker {
+            self.pinned_reply(id, true, last, failed);
+            return Ok(run);
+        }
         let run = match run {
             Some(run) if run.command == pending.command && run.at == pending.at && run.failed == failed => {
                 Run { count: run.count + 1, ..run }
@@ -230,6 +234,11 @@ impl Worker {
                 self.end(slot);
             }
             Asker::Split { split, part } => self.part_reply(split, part, payload, false),
+            Asker::Pinned { session, seq, last } => {
+                self.deliver_pinned(session, seq, payload);
+                self.pinned_reply(id, false, last, failed);
+            }
+            Asker::Own { .. } => {}
         }
         Ok(Some(run))
     }
@@ -237,6 +246,7 @@ impl Worker {
     #[inline]
     fn count(&mut self, id: BackendId, run: Option<Run>) {
         if let Some(Run { command, at, failed, count }) = run {
+            let id = self.counted_at(id);
             self.backends[id].meter.record(command, self.now.saturating_sub(at), count, failed);
         }
     }
@@ -262,11 +272,13 @@ impl Worker {
             match pending.asker {
                 Asker::Session { slot, .. } => slots.push(slot),
                 Asker::Split { split, part } => slots.extend(self.part_slots(split, part)),
+                // Their slot is that of the connection.
+                Asker::Pinned { .. } | Asker::Own { .. } => {}
             }
         }
         let name = link.name.clone();
         drop(link);
-        self.fail_held(id, why, true);
+        slots.extend(self.fail_held(id, why, true));
         // Where the store names another master by now, what this one still does does not matter.
         let addr = self.backends[id].addr.clone();
         let (slots, forgiven): (Vec<_>, Vec<_>) =
@@ -284,11 +296,15 @@ impl Worker {
         backend.state = State::Down;
         backend.failures += 1;
         backend.not_before = self.now + pause(backend.failures).as_micros() as u64;
-        self.fail_held(id, why, false);
+        let slot = self.fail_held(id, why, false);
+        slot.into_iter().for_each(|slot| self.end(slot));
     }
 
-    /// Fails the requests that a backend holds; `sent` if the server may have got them.
-    fn fail_held(&mut self, id: BackendId, why: &str, sent: bool) {
+    /// Fails the requests that a backend holds; `sent` if the server may have got them. The slot that it
+    /// was pinned for is returned: it is still to be ended.
+    fn fail_held(&mut self, id: BackendId, why: &str, sent: bool) -> Option<SlotId> {
+        let slot = self.break_pin(id, why);
+        let counted = self.counted_at(id);
         let backend = &mut self.backends[id];
         if !backend.pending.is_empty() || !sent {
             let held = backend.pending.len();
@@ -307,7 +323,10 @@ impl Worker {
             waker.wake();
         }
         for pending in held {
-            self.backends[id].meter.record(pending.command, self.now.saturating_sub(pending.at), 1, true);
+            if !matches!(pending.asker, Asker::Own { .. }) {
+                let usecs = self.now.saturating_sub(pending.at);
+                self.backends[counted].meter.record(pending.command, usecs, 1, true);
+            }
             match pending.asker {
                 Asker::Session { session, seq, slot } => {
                     self.totals.errors += 1;
@@ -317,6 +336,10 @@ impl Worker {
                     }
                 }
                 Asker::Split { split, part } => self.part_reply(split, part, Payload::Slice(&reply), sent),
+                Asker::Pinned { session, seq, .. } => {
+                    self.deliver_pinned(session, seq, Payload::Slice(&reply));
+                }
+                Asker::Own { .. } => {}
             }
         }
         for session in waiters {
@@ -324,6 +347,7 @@ impl Worker {
                 session.wake();
             }
         }
+        slot
     }
 
     /// Keeps trying to end lost connections on the server until it has answered, or nothing depends

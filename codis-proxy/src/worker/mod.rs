@@ -16,6 +16,8 @@ mod link;
 mod local;
 mod meter;
 mod park;
+mod pinned;
+mod pinned_multi;
 mod receive;
 mod session;
 mod slots;
@@ -49,6 +51,7 @@ use self::{
     buffers::Pool,
     meter::Meter,
     park::Verdict,
+    pinned::Pins,
     session::{Session, SessionId},
     slots::Slots,
     split::Splits,
@@ -104,6 +107,7 @@ struct Worker {
     backends: Slab<Backend>,
     by_addr: HashMap<Addr, BackendId>,
     splits: Splits,
+    pins: Pins,
     movers: Movers,
     pool: Pool,
     /// What is read goes here first; only what is incomplete gets a buffer of its own.
@@ -189,6 +193,7 @@ impl Worker {
                 backends: Slab::new(),
                 by_addr: HashMap::new(),
                 splits: Splits::default(),
+                pins: Pins::default(),
                 movers,
                 pool: Pool::default(),
                 scratch: vec![0; SCRATCH].into_boxed_slice(),

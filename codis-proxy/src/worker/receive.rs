@@ -98,11 +98,14 @@ impl Worker {
         session.waker = None;
         session.backlog = false;
         session.out.clear(&mut self.pool);
-        let parked = session.parked.take();
+        let (parked, pinning) = (session.parked.take(), session.pinning.take());
         let (client, owed) = (session.client, session.owed());
         if let Some(parked) = parked.filter(|parked| !parked.settling) {
             self.parked -= 1;
             self.slots.unpark(parked.slot, parked.token);
+        }
+        if let Some(pinning) = pinning {
+            self.let_go(&pinning);
         }
         self.registry.remove(client);
         if owed == 0 {

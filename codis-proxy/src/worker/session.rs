@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use super::{
     buffers::{BIG, OutBuf, Pool},
     early::Early,
+    pinned::Pinning,
 };
 
 /// Place of a session in its worker.
@@ -75,6 +76,8 @@ pub(super) struct Session {
     pub(super) out: OutBuf,
     pub(super) partial: Option<Box<Partial>>,
     pub(super) parked: Option<Box<Parked>>,
+    /// What it has open on a connection of its own.
+    pub(super) pinning: Option<Box<Pinning>>,
     /// Since when it has waited for a slot, over several requests that came together.
     pub(super) waits_since: Option<u64>,
     /// Number of the request whose reply is owed first.
@@ -107,6 +110,7 @@ impl Session {
             out: OutBuf::default(),
             partial: None,
             parked: None,
+            pinning: None,
             waits_since: None,
             first: 0,
             owed: 0,

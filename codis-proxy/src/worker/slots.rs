@@ -100,6 +100,7 @@ impl Worker {
             if let Route::Migrate { .. } = old.route(slot) {
                 self.await_hand_overs(slot);
             }
+            self.abort_pins(slot);
             self.forgive(slot, table.route(slot));
             let state = &mut self.slots.states[slot.index()];
             if state.unfinished > 0 {

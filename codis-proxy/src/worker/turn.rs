@@ -124,6 +124,7 @@ impl Worker {
         self.ticks += 1;
         let second = self.ticks.is_multiple_of(TICKS_PER_SECOND);
         if second {
+            self.tick_pins();
             self.pool.trim();
         }
         if self.parked > 0 || second {
@@ -150,7 +151,11 @@ impl Worker {
         }
         for id in useless {
             let backend = self.backends.remove(id);
-            self.by_addr.remove(&backend.addr);
+            if backend.pinned.is_none() {
+                self.by_addr.remove(&backend.addr);
+            } else if let Some(main) = self.by_addr.get(&backend.addr).copied() {
+                self.backends[main].add_traffic(&backend);
+            }
             if let Some(waker) = backend.waker {
                 waker.wake();
             }

@@ -9,6 +9,7 @@ mod pipeline;
 mod process;
 mod sessions;
 mod split;
+mod transactions;
 
 use std::{io::Read, time::Duration};
 

@@ -10,6 +10,7 @@ mod fixture;
 mod kills;
 mod native;
 mod stories;
+mod transactions;
 mod trouble;
 
 use codis_testkit::{ZooKeeper, need};
@@ -47,6 +48,8 @@ on_local_store![
     stories::follows_a_new_master,
     stories::leaves_when_marked_offline,
     stories::leaves_on_sigterm,
+    transactions::are_taken_back_before_a_slot_moves,
+    transactions::count_right_while_a_slot_moves_to_and_fro,
     trouble::waits_until_all_slots_are_ready,
     trouble::waits_to_be_told_to_go_online,
     trouble::registers_again_after_a_suspension,

@@ -40,6 +40,8 @@ pub enum Class {
     Session(Session),
     /// Its subcommands are commands of their own in the table.
     Container,
+    /// Part of a transaction; needs a connection to one server for as long as that lasts.
+    Transaction,
     /// Not supported yet.
     Later,
     /// Would change or expose a single server behind the proxy's back.
