@@ -26,4 +26,4 @@ pub use group::{Group, Role, Server};
 pub use ids::{Addr, GroupId, ParseError, ProductName, ProxyId};
 pub use moves::{Move, MoveState};
 pub use proxy::{Proxy, ProxyKind, ProxyState};
-pub use slot::{SLOT_COUNT, Slot, SlotId, SlotSet, SlotStatus, hash_tag, slot_of_key};
+pub use slot::{PROBE_KEYS, SLOT_COUNT, Slot, SlotId, SlotSet, SlotStatus, hash_tag, slot_of_key};

@@ -6,6 +6,10 @@ use memchr::memchr;
 
 use crate::{Extra, GroupId, ParseError};
 
+/// What the names of keys begin with that our programs put into a server for a moment, to see how it moves
+/// them. Nobody who lists the keys of a product is shown them.
+pub const PROBE_KEYS: &[u8] = b"codis:probe:";
+
 /// How many slots a product has. Fixed by Codis.
 pub const SLOT_COUNT: u16 = 1024;
 

@@ -9,7 +9,7 @@ use super::{Lease, Pair, Route};
 use crate::{Found, RedisCause, RedisError, Reply};
 
 /// What the names of probe keys begin with. They are ours: a scan for keys of clients passes them over.
-pub(crate) const PROBE: &[u8] = b"codis:probe:";
+pub(crate) const PROBE: &[u8] = codis_core::PROBE_KEYS;
 /// What a leftover of a probe that was killed lives for.
 const PROBE_LIFE: Duration = Duration::from_secs(10);
 
