@@ -159,6 +159,7 @@ struct ProxyTable {
     park_timeout: Option<f64>,
     max_pinned: Option<usize>,
     stop_grace: Option<f64>,
+    allow_flush: Option<bool>,
 }
 
 /// Joins command line, environment and file, in this order of precedence.
@@ -226,6 +227,7 @@ fn limits(table: &ProxyTable, password: Option<Secret>) -> Result<Limits, Config
         park_timeout: seconds("park_timeout", table.park_timeout, default.park_timeout)?,
         max_pinned: table.max_pinned.unwrap_or(default.max_pinned),
         stop_grace: seconds("stop_grace", table.stop_grace, default.stop_grace)?,
+        allow_flush: table.allow_flush.unwrap_or(default.allow_flush),
     })
 }
 

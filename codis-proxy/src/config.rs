@@ -108,6 +108,8 @@ pub(crate) struct Limits {
     pub(crate) max_pinned: usize,
     /// Time allowed at a stop for what is in flight (5 s).
     pub(crate) stop_grace: Duration,
+    /// FLUSHALL and FLUSHDB are carried out (no); else they are refused.
+    pub(crate) allow_flush: bool,
 }
 
 impl Default for Limits {
@@ -128,6 +130,7 @@ impl Default for Limits {
             park_timeout: Duration::from_secs(5),
             max_pinned: 1000,
             stop_grace: Duration::from_secs(5),
+            allow_flush: false,
         }
     }
 }

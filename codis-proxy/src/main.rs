@@ -6,6 +6,7 @@ mod config;
 mod follow;
 mod moving;
 mod registry;
+mod scripts;
 mod shutdown;
 mod static_map;
 mod stats;

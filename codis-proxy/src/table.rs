@@ -57,10 +57,15 @@ impl Route {
         }
     }
 
+    /// The masters on which the slot's keys may lie, the one that they leave first.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &Endpoint> {
+        let from = if let Self::Migrate { from, .. } = self { Some(from) } else { None };
+        from.into_iter().chain(self.master())
+    }
+
     /// True if the slot's keys may lie on this server.
     pub(crate) fn names(&self, addr: &Addr) -> bool {
-        let from = if let Self::Migrate { from, .. } = self { Some(from) } else { None };
-        self.master().into_iter().chain(from).any(|endpoint| endpoint.addr == *addr)
+        self.servers().any(|endpoint| endpoint.addr == *addr)
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::{
 use crate::{
     config::{Config, Limits},
     registry::Registry,
+    scripts::Scripts,
     stats::{Stats, add_calls},
     table::{Route, Table},
     worker::{self, Order},
@@ -56,13 +57,14 @@ impl Workers {
     pub(crate) fn start(config: &Config) -> io::Result<Self> {
         let limits = Arc::new(config.limits.clone());
         let registry = Arc::new(Registry::default());
+        let scripts = Arc::new(Scripts::default());
         let mut orders = Vec::new();
         for number in 0..config.workers {
             let (sender, receiver) = mpsc::channel(ORDERS);
-            let (limits, registry) = (limits.clone(), registry.clone());
+            let (limits, registry, scripts) = (limits.clone(), registry.clone(), scripts.clone());
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 let _watch = ExitOnPanic;
-                if let Err(error) = worker::run(limits, registry, receiver) {
+                if let Err(error) = worker::run(limits, registry, scripts, receiver) {
                     tracing::error!(%error, "a worker could not be started");
                     std::process::exit(1);
                 }
@@ -130,7 +132,7 @@ impl Workers {
             let mut whole = backend.commands.clone();
             whole.retain(|name, _| {
                 let class = lookup(name.as_bytes()).map(|id| id.command().class);
-                !matches!(class, Some(Class::Mget | Class::Mset | Class::Sum))
+                !matches!(class, Some(Class::Mget | Class::Mset | Class::Sum | Class::Fan(_)))
             });
             add_calls(&mut stats.commands, whole);
         }

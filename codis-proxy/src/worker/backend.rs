@@ -26,6 +26,11 @@ pub(super) enum Asker {
     Own { last: bool },
 }
 
+impl Asker {
+    /// Nobody: the reply to a request of our own, which is passed over.
+    pub(super) const NOBODY: Self = Self::Split { split: usize::MAX, part: 0 };
+}
+
 /// A request that has been queued for the server and not been answered.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pending {

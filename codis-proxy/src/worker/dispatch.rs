@@ -78,14 +78,20 @@ impl Worker {
         match row.class {
             Class::Slot => self.one_slot(id, command, frame, verdict),
             Class::Mget | Class::Mset | Class::Sum => self.split(id, command, frame, verdict),
+            Class::EvalSha => self.eval_sha(id, command, frame, verdict),
+            Class::Fan(fan) => self.fan_out(id, command, fan, frame),
             Class::Session(which) => self.local(id, command, which, frame),
             Class::Container => match command.subcommand(frame.arg(1)) {
                 Some(sub) if !sub.command().takes(frame.args.len()) => {
                     let name = sub.command().name.to_ascii_lowercase();
                     self.refuse(id, sub, &format!("ERR wrong number of arguments for '{name}' command"))
                 }
-                Some(sub) if sub.command().class == Class::Slot => self.one_slot(id, sub, frame, verdict),
-                Some(sub) => self.later(id, sub),
+                Some(sub) => match sub.command().class {
+                    Class::Slot => self.one_slot(id, sub, frame, verdict),
+                    Class::Fan(fan) => self.fan_out(id, sub, fan, frame),
+                    Class::Refused => self.not_allowed(id, sub),
+                    _ => self.later(id, sub),
+                },
                 None => {
                     let sub = printable(frame.arg(1));
                     let text = format!("ERR unknown subcommand '{sub}'. Try {} HELP.", row.name);
@@ -94,16 +100,13 @@ impl Worker {
             },
             Class::Transaction => self.transaction(id, command, frame, verdict),
             Class::Later => self.later(id, command),
-            Class::Refused => {
-                let name = row.name.to_ascii_lowercase();
-                self.refuse(id, command, &format!("ERR command '{name}' is not allowed through codis-proxy"))
-            }
+            Class::Refused => self.not_allowed(id, command),
         }
     }
 
     /// A request whose keys must all lie in one slot.
     #[inline]
-    fn one_slot(
+    pub(super) fn one_slot(
         &mut self,
         id: SessionId,
         command: CommandId,
@@ -268,6 +271,11 @@ impl Worker {
     fn later(&mut self, id: SessionId, command: CommandId) -> Outcome {
         let name = command.command().name.to_ascii_lowercase();
         self.refuse(id, command, &format!("ERR command '{name}' is not supported by codis-proxy yet"))
+    }
+
+    pub(super) fn not_allowed(&mut self, id: SessionId, command: CommandId) -> Outcome {
+        let name = command.command().name.to_ascii_lowercase();
+        self.refuse(id, command, &format!("ERR command '{name}' is not allowed through codis-proxy"))
     }
 
     fn unknown(&mut self, id: SessionId, name: &[u8]) -> Outcome {

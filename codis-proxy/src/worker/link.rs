@@ -229,7 +229,7 @@ impl Worker {
         };
         match pending.asker {
             Asker::Session { session, seq, slot } => {
-                self.totals.errors += u64::from(failed);
+                self.note_error(id, failed, &payload);
                 self.deliver(session, seq, payload);
                 self.end(slot);
             }

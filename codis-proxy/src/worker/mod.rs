@@ -11,6 +11,7 @@ mod buffers;
 mod connect;
 mod dispatch;
 mod early;
+mod fanout;
 mod info;
 mod link;
 mod local;
@@ -19,6 +20,7 @@ mod park;
 mod pinned;
 mod pinned_multi;
 mod receive;
+mod scripts;
 mod session;
 mod slots;
 mod split;
@@ -49,9 +51,11 @@ use tokio::{
 use self::{
     backend::{Backend, BackendId},
     buffers::Pool,
+    fanout::Plan,
     meter::Meter,
     park::Verdict,
     pinned::Pins,
+    scripts::Given,
     session::{Session, SessionId},
     slots::Slots,
     split::Splits,
@@ -60,6 +64,7 @@ use crate::{
     config::{Limits, MoveLimits},
     moving::Movers,
     registry::Registry,
+    scripts::Scripts,
     stats::Stats,
     table::Table,
 };
@@ -101,7 +106,13 @@ struct Worker {
     me: Weak<RefCell<Worker>>,
     limits: Arc<Limits>,
     registry: Arc<Registry>,
+    /// Scripts that clients of all workers have loaded.
+    scripts: Arc<Scripts>,
+    /// Which servers have them.
+    given: Given,
     table: Arc<Table>,
+    /// The masters of `table`, once somebody has asked all of them.
+    plan: Option<Rc<Plan>>,
     slots: Slots,
     sessions: Slab<Box<Session>>,
     backends: Slab<Backend>,
@@ -137,15 +148,21 @@ struct Worker {
 pub(crate) fn run(
     limits: Arc<Limits>,
     registry: Arc<Registry>,
+    scripts: Arc<Scripts>,
     orders: mpsc::Receiver<Order>,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, serve(limits, registry, orders));
+    LocalSet::new().block_on(&runtime, serve(limits, registry, scripts, orders));
     Ok(())
 }
 
-async fn serve(limits: Arc<Limits>, registry: Arc<Registry>, mut orders: mpsc::Receiver<Order>) {
-    let worker = Worker::new(limits, registry);
+async fn serve(
+    limits: Arc<Limits>,
+    registry: Arc<Registry>,
+    scripts: Arc<Scripts>,
+    mut orders: mpsc::Receiver<Order>,
+) {
+    let worker = Worker::new(limits, registry, scripts);
     let flusher = worker.clone();
     spawn_local(std::future::poll_fn(move |cx| flusher.borrow_mut().poll_flush(cx)));
     let mut tick = interval(TICK);
@@ -177,7 +194,7 @@ async fn serve(limits: Arc<Limits>, registry: Arc<Registry>, mut orders: mpsc::R
 }
 
 impl Worker {
-    fn new(limits: Arc<Limits>, registry: Arc<Registry>) -> Rc<RefCell<Self>> {
+    fn new(limits: Arc<Limits>, registry: Arc<Registry>, scripts: Arc<Scripts>) -> Rc<RefCell<Self>> {
         let movers = Movers::new(MoveLimits {
             password: limits.password.clone(),
             connect_timeout: limits.connect_timeout,
@@ -187,6 +204,9 @@ impl Worker {
             RefCell::new(Self {
                 me: me.clone(),
                 registry,
+                scripts,
+                given: Given::default(),
+                plan: None,
                 table: Arc::new(Table::unassigned()),
                 slots: Slots::new(),
                 sessions: Slab::new(),

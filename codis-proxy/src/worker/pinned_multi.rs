@@ -90,11 +90,16 @@ impl Worker {
             Class::Slot | Class::Mget | Class::Mset | Class::Sum if multi => {
                 self.queue(id, command, frame, verdict)
             }
+            Class::EvalSha if multi => match self.offer_script(id, command, frame) {
+                Ok(()) => self.queue(id, command, frame, verdict),
+                Err(outcome) => Some(outcome),
+            },
             Class::Session(Session::Ping | Session::Echo) if multi => self.queue(id, command, frame, verdict),
             Class::Container if multi => match command.subcommand(frame.arg(1)) {
                 Some(sub) if sub.command().class == Class::Slot && sub.command().takes(frame.args.len()) => {
                     self.queue(id, sub, frame, verdict)
                 }
+                Some(sub) if matches!(sub.command().class, Class::Fan(_)) => Some(self.not_in_multi(id, sub)),
                 _ => None,
             },
             // There it does not block.
@@ -102,14 +107,16 @@ impl Worker {
                 self.queue(id, command, frame, verdict)
             }
             Class::Later | Class::Refused if multi => None,
-            _ if multi => {
-                let name = row.name.to_ascii_lowercase();
-                let text = format!("ERR command '{name}' is not allowed inside MULTI through codis-proxy");
-                Some(self.refuse(id, command, &text))
-            }
+            _ if multi => Some(self.not_in_multi(id, command)),
             _ if self.change_over(id, true) => None,
             _ => Some(Outcome::Wait),
         }
+    }
+
+    fn not_in_multi(&mut self, id: SessionId, command: CommandId) -> Outcome {
+        let name = command.command().name.to_ascii_lowercase();
+        let text = format!("ERR command '{name}' is not allowed inside MULTI through codis-proxy");
+        self.refuse(id, command, &text)
     }
 
     /// One of the commands that transactions are made of.

@@ -93,6 +93,7 @@ impl Worker {
         let old = std::mem::replace(&mut self.table, table);
         let table = self.table.clone();
         self.use_backends(&table);
+        self.plan = None;
         if table.membership != old.membership {
             SlotId::all().for_each(|slot| self.movers.clear(slot));
         }
@@ -199,8 +200,8 @@ impl Worker {
     fn use_backends(&mut self, table: &Table) {
         self.backends.iter_mut().for_each(|(_, backend)| backend.used = false);
         for (_, route) in table.iter() {
-            if let Some(master) = route.master() {
-                let id = self.backend_for(&master.addr);
+            for server in route.servers() {
+                let id = self.backend_for(&server.addr);
                 self.backends[id].used = true;
             }
         }

@@ -17,33 +17,48 @@ use super::{
     backend::{Asker, BackendId, Pending},
     buffers::BIG,
     dispatch::{Frame, Outcome},
+    fanout::Sequel,
     park::Verdict,
     session::{Payload, SessionId},
     slots::LocalRoute,
 };
 
+/// The reply to a request to all masters whose replies are more than a client may have waiting.
+const TOO_BIG: &[u8] = b"-ERR the replies of all masters together are above client_output\r\n";
 /// Records of split requests that are kept for reuse.
 const KEEP: usize = 64;
 /// A record for more keys than this is not kept.
 const KEEP_KEYS: usize = 1024;
 
 /// A server's share of a split request.
-struct Part {
+pub(super) struct Part {
     backend: BackendId,
     keys: usize,
-    reply: PartReply,
+    pub(super) reply: PartReply,
     /// Its connection broke: its slots are waited for elsewhere.
     lost: bool,
 }
 
-enum PartReply {
+impl Part {
+    /// The share of a server, without keys yet.
+    pub(super) fn new(backend: BackendId) -> Self {
+        Self { backend, keys: 0, reply: PartReply::Waiting, lost: false }
+    }
+
+    /// The share of a server in a request to all.
+    pub(super) fn backend(&self) -> BackendId {
+        self.backend
+    }
+}
+
+pub(super) enum PartReply {
     Waiting,
     Copied(Vec<u8>),
     Whole(Bytes),
 }
 
 impl PartReply {
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Waiting => &[],
             Self::Copied(bytes) => bytes,
@@ -53,15 +68,20 @@ impl PartReply {
 }
 
 /// A request under way at several servers.
-struct Split {
+pub(super) struct Split {
     session: SessionId,
     seq: u32,
     command: CommandId,
     at: u64,
-    /// For each key its slot and its part.
+    /// For each key its slot and its part. For a request to all masters: the slots that must not change
+    /// over meanwhile.
     keys: Vec<(SlotId, usize)>,
-    parts: SmallVec<[Part; 4]>,
+    pub(super) parts: SmallVec<[Part; 4]>,
     waiting: usize,
+    /// Bytes of the replies that are in.
+    bytes: usize,
+    /// What a request to all masters has to remember.
+    pub(super) sequel: Option<Sequel>,
 }
 
 /// All split requests of a worker.
@@ -125,7 +145,7 @@ impl Worker {
                 _ => return self.park(id, slot),
             };
             let part = parts.iter().position(|part| part.backend == backend).unwrap_or_else(|| {
-                parts.push(Part { backend, keys: 0, reply: PartReply::Waiting, lost: false });
+                parts.push(Part::new(backend));
                 parts.len() - 1
             });
             parts[part].keys += 1;
@@ -142,23 +162,49 @@ impl Worker {
                 return self.settle(id, unsettled);
             }
         }
-        for part in &parts {
-            match self.ready(part.backend, id) {
-                Ok(true) => {}
-                Ok(false) => return Outcome::Wait,
-                Err(reply) => return self.failed(id, command, &reply),
-            }
+        if let Some(outcome) = self.parts_ready(id, command, &parts) {
+            return outcome;
         }
         self.queue_parts(command, frame, &parts, &keys, found);
+        self.await_parts(id, command, parts, keys, None)
+    }
+
+    /// Makes sure that all parts may be queued; else what becomes of the request.
+    pub(super) fn parts_ready(
+        &mut self,
+        id: SessionId,
+        command: CommandId,
+        parts: &[Part],
+    ) -> Option<Outcome> {
+        for part in parts {
+            match self.ready(part.backend, id) {
+                Ok(true) => {}
+                Ok(false) => return Some(Outcome::Wait),
+                Err(reply) => return Some(self.failed(id, command, &reply)),
+            }
+        }
+        None
+    }
+
+    /// All parts have been queued, in this order: their replies are waited for.
+    pub(super) fn await_parts(
+        &mut self,
+        id: SessionId,
+        command: CommandId,
+        parts: SmallVec<[Part; 4]>,
+        keys: Vec<(SlotId, usize)>,
+        sequel: Option<Sequel>,
+    ) -> Outcome {
         let seq = self.sessions[id].expect_reply();
         keys.iter().for_each(|(slot, _)| self.slots.begin(*slot));
         let waiting = parts.len();
         let queued: SmallVec<[BackendId; 4]> = parts.iter().map(|part| part.backend).collect();
-        let split = Split { session: id, seq, command, at: self.now, keys, parts, waiting };
+        let at = self.now;
+        let split = Split { session: id, seq, command, at, keys, parts, waiting, bytes: 0, sequel };
         let split = self.splits.live.insert(split);
         for (part, backend) in queued.into_iter().enumerate() {
             let asker = Asker::Split { split, part };
-            self.backends[backend].pending.push_back(Pending { asker, command, at: self.now });
+            self.backends[backend].pending.push_back(Pending { asker, command, at });
             self.touch_backend(backend);
         }
         Outcome::Done
@@ -211,6 +257,11 @@ impl Worker {
         let Some(split) = self.splits.live.get_mut(id) else { return };
         let share = &mut split.parts[part];
         share.lost = lost;
+        split.bytes += payload.bytes().len();
+        let payload = match split.sequel {
+            Some(_) if split.bytes > self.limits.client_output => Payload::Slice(TOO_BIG),
+            _ => payload,
+        };
         share.reply = match payload {
             Payload::Slice(bytes) => {
                 let mut copy = self.pool.take();
@@ -235,7 +286,10 @@ impl Worker {
     fn finish_split(&mut self, id: usize) {
         let mut split = self.splits.live.remove(id);
         let mut merged = self.pool.take();
-        let (payload, failed) = merge(&mut split, &mut merged);
+        let (payload, failed) = match split.sequel.take() {
+            Some(sequel) => self.finish_fan(&split, sequel, &mut merged),
+            None => merge(&mut split, &mut merged),
+        };
         self.meter.record(split.command, self.now.saturating_sub(split.at), 1, failed);
         self.totals.errors += u64::from(failed);
         self.deliver(split.session, split.seq, payload);

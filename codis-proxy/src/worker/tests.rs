@@ -12,6 +12,8 @@ use crate::{
     workers::Workers,
 };
 
+mod fanout;
+
 /// Longer than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Long enough for something that must not happen to happen.

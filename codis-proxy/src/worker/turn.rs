@@ -156,6 +156,7 @@ impl Worker {
             } else if let Some(main) = self.by_addr.get(&backend.addr).copied() {
                 self.backends[main].add_traffic(&backend);
             }
+            self.given.forget(id);
             if let Some(waker) = backend.waker {
                 waker.wake();
             }

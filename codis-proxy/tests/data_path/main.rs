@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the failure")]
 
 mod backend_loss;
+mod fanout;
 mod garbage;
 mod limits;
 mod pipeline;
 mod process;
+mod scripts;
 mod sessions;
 mod split;
 mod transactions;

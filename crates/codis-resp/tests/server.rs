@@ -131,7 +131,8 @@ fn every_command_of_the_server_is_in_the_table_with_its_keys() {
                 compared += 1;
             }
         }
-        assert!(compared > 0, "{name}");
+        // COMMAND GETKEYS refuses a command that stands alone, which cannot have keys.
+        assert!(compared > 0 || (command.arity == 1 && !command.has_keys()), "{name}");
     }
 }
 

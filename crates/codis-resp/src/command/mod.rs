@@ -36,6 +36,10 @@ pub enum Class {
     Mset,
     /// DEL and the like: split by server, the counts added up.
     Sum,
+    /// EVALSHA and EVALSHA_RO: as `Slot`, but the server may have to be given the script first.
+    EvalSha,
+    /// About all keys or all servers; sent to every master, the replies put together.
+    Fan(Fan),
     /// About the connection; answered by the proxy.
     Session(Session),
     /// Its subcommands are commands of their own in the table.
@@ -46,6 +50,35 @@ pub enum Class {
     Later,
     /// Would change or expose a single server behind the proxy's back.
     Refused,
+}
+
+/// Commands that every master is asked, by what becomes of their replies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fan {
+    /// Added up.
+    Dbsize,
+    /// FLUSHALL and FLUSHDB: one OK for all, if the proxy allows them at all.
+    Flush,
+    /// Put behind each other.
+    Keys,
+    /// One of them.
+    RandomKey,
+    /// One master after the other, over many requests.
+    Scan,
+    /// All the same; the script is remembered.
+    ScriptLoad,
+    /// Those scripts that every master has.
+    ScriptExists,
+    /// All the same; the remembered scripts are forgotten.
+    ScriptFlush,
+    /// All the same but for the order of what they list.
+    FunctionList,
+    /// All the same but for the order of what they hold.
+    FunctionDump,
+    /// That of a master on which a function runs, if there is one.
+    FunctionStats,
+    /// Any other that all masters must answer alike.
+    Alike,
 }
 
 /// Commands that the proxy answers itself.
