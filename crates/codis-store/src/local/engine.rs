@@ -33,8 +33,9 @@ const LOOK_OFTEN: Duration = Duration::from_millis(15);
 const PROBE: Duration = Duration::from_millis(200);
 /// How often the heart beats.
 const BEAT: Duration = Duration::from_secs(1);
-/// Longest wait for another process's transaction.
-const BUSY: Duration = Duration::from_secs(2);
+/// Longest wait for another process's transaction: it ends with a sync of the disk, which takes seconds when the disk
+/// has much else to do.
+const BUSY: Duration = Duration::from_secs(8);
 /// One attempt at it; between two of them the heart beats.
 const ATTEMPT: Duration = Duration::from_millis(50);
 /// A commit follows the event of its log write after a sync of the disk: look again after 1, 2, 4 ... 32 ms.
