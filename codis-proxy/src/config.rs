@@ -103,7 +103,7 @@ pub(crate) struct Limits {
     pub(crate) max_parked: usize,
     /// Time a request may wait for a slot that is switching (5 s); then TRYAGAIN.
     pub(crate) park_timeout: Duration,
-    /// Connections to servers that clients of one worker have to themselves, for transactions (1000);
+    /// Connections to servers that clients of one worker have to themselves, for transactions and blocking commands (1000);
     /// one more is refused.
     pub(crate) max_pinned: usize,
     /// Time allowed at a stop for what is in flight (5 s).

@@ -53,6 +53,8 @@ pub(super) enum KillName {
 pub(super) struct Link {
     pub(super) stream: TcpStream,
     pub(super) name: KillName,
+    /// The server knows `CLIENT UNBLOCK`.
+    pub(super) unblocks: bool,
 }
 
 pub(super) enum State {

@@ -43,6 +43,8 @@ pub(super) async fn connect(addr: &Addr, limits: &Limits) -> Result<Link, Connec
     let opening = async {
         let mut stream = dial(addr, limits).await?;
         let id = call(&mut stream, "CLIENT", &[b"CLIENT", b"ID"]).await?;
+        // Both came with version 5.
+        let unblocks = integer(&id).is_some();
         let id = match integer(&id) {
             Some(id) => Some(id.unsigned_abs()),
             // Only from version 5 on.
@@ -52,7 +54,7 @@ pub(super) async fn connect(addr: &Addr, limits: &Limits) -> Result<Link, Connec
             Some(id) => KillName::Id(id),
             None => KillName::LocalAddr(stream.local_addr()?.to_string()),
         };
-        Ok(Link { stream, name })
+        Ok(Link { stream, name, unblocks })
     };
     timeout(limits.connect_timeout, opening)
         .await
@@ -100,6 +102,25 @@ pub(super) async fn kill(addr: &Addr, names: &[KillName], limits: &Limits) -> Re
     // Killing is no hurry, a busy server gets time to answer.
     let bound = limits.connect_timeout * 5;
     timeout(bound, killing).await.unwrap_or(Err(ConnectError::Timeout(bound)))
+}
+
+/// Makes the server answer blocking requests of these connections with an error. Those that it does
+/// not know, or that do not block (yet), are no error.
+pub(super) async fn unblock(addr: &Addr, ids: &[u64], limits: &Limits) -> Result<(), ConnectError> {
+    let unblocking = async {
+        let mut stream = dial(addr, limits).await?;
+        for id in ids {
+            let id = id.to_string();
+            let reply =
+                call(&mut stream, "CLIENT", &[b"CLIENT", b"UNBLOCK", id.as_bytes(), b"ERROR"]).await?;
+            if integer(&reply).is_none() {
+                return Err(refused("CLIENT UNBLOCK", &reply));
+            }
+        }
+        Ok(())
+    };
+    let bound = limits.connect_timeout * 5;
+    timeout(bound, unblocking).await.unwrap_or(Err(ConnectError::Timeout(bound)))
 }
 
 async fn dial(addr: &Addr, limits: &Limits) -> Result<TcpStream, ConnectError> {

@@ -10,6 +10,7 @@ use super::{
     backend::{Asker, BackendId, Pending, State},
     buffers::BIG,
     park::{SlotKeys, Verdict},
+    pinned_block::timeout_of,
     session::SessionId,
     slots::LocalRoute,
 };
@@ -117,11 +118,13 @@ impl Worker {
             Ok(slot) => slot,
             Err(outcome) => return outcome,
         };
-        if command.command().flags & flag::BLOCKING != 0 && blocks(frame) {
-            return self.later(id, command);
-        }
         // Without a key any server would do; slot 0's is taken, as Codis does.
         let slot = slot.unwrap_or_else(|| slot_of_key(b""));
+        if command.command().flags & flag::BLOCKING != 0
+            && let Some(timeout) = timeout_of(command, frame)
+        {
+            return self.block(id, command, frame, slot, timeout, verdict);
+        }
         match self.route(id, command, frame, slot, verdict) {
             Ok(backend) => self.forward(id, command, frame, slot, backend),
             Err(outcome) => outcome,
@@ -329,14 +332,6 @@ impl Worker {
         }
         by_slot
     }
-}
-
-/// True if a stream is to be read with `BLOCK`.
-fn blocks(frame: Frame<'_>) -> bool {
-    let words = frame.args.iter().map(|arg| arg.of(frame.bytes));
-    words
-        .take_while(|word| !word.eq_ignore_ascii_case(b"STREAMS"))
-        .any(|word| word.eq_ignore_ascii_case(b"BLOCK"))
 }
 
 /// A client's word as it may stand in a reply line, shortened.

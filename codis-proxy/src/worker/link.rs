@@ -31,7 +31,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A pause that grows with the failures in a row, random between half and all of it.
-fn pause(failures: u32) -> Duration {
+pub(super) fn pause(failures: u32) -> Duration {
     let full = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(LONGEST_PAUSE);
     full.mul_f64(rand::random_range(0.5..1.0))
 }
@@ -72,7 +72,7 @@ impl Worker {
     /// True if there is a connection now.
     fn opened(&mut self, id: BackendId, link: Result<Link, ConnectError>) -> bool {
         self.look_at_clock();
-        match link {
+        match self.fit(id, link) {
             Ok(link) => {
                 let backend = &mut self.backends[id];
                 backend.connects += 1;
@@ -82,7 +82,7 @@ impl Worker {
                 true
             }
             Err(error) => {
-                self.fail(id, &one_line(&error));
+                self.fail(id, &error);
                 false
             }
         }
@@ -214,8 +214,7 @@ impl Worker {
             return Err(io::Error::other("a reply that nobody asked for"));
         };
         let failed = payload.is_error();
-        if let Asker::Own { last } = pending.asker {
-            self.pinned_reply(id, true, last, failed);
+        if self.is_ours(id, pending.asker, &payload) {
             return Ok(run);
         }
         let run = match run {

@@ -18,6 +18,7 @@ mod local;
 mod meter;
 mod park;
 mod pinned;
+mod pinned_block;
 mod pinned_multi;
 mod receive;
 mod scripts;
@@ -273,6 +274,10 @@ impl Worker {
     /// No more requests are read; sessions close once they have their replies.
     fn stop(&mut self) {
         self.stopping = true;
+        let blocked: Vec<_> =
+            self.sessions.iter().map(|(id, _)| id).filter(|id| self.is_blocked(*id)).collect();
+        // What they wait for may never come.
+        blocked.into_iter().for_each(|id| self.sessions[id].stream = None);
         for (_, session) in &mut self.sessions {
             session.closing = true;
             session.wake();

@@ -17,6 +17,7 @@ use super::{
     backend::{Asker, Backend, BackendId, Pending, State},
     buffers::BIG,
     dispatch::{Frame, Outcome},
+    pinned_block::Blocked,
     pinned_multi::Transaction,
     session::{Payload, SessionId},
 };
@@ -56,10 +57,17 @@ pub(super) struct Pinned {
     /// Since when it has been in the pool.
     idle_since: Option<u64>,
     /// Its state is not known to be clean: it is not used again.
-    spoiled: bool,
+    pub(super) spoiled: bool,
+    /// The request that may be waiting there.
+    pub(super) blocked: Option<Box<Blocked>>,
 }
 
 impl Pinned {
+    /// True if a request waits there as it was asked to.
+    pub(super) fn waits(&self, now: u64, patience: u64) -> bool {
+        self.blocked.as_ref().is_some_and(|blocked| blocked.waits(now, patience))
+    }
+
     /// True if nobody uses it nor is going to.
     pub(super) fn is_free(&self) -> bool {
         self.slot.is_none() && self.idle_since.is_none()
@@ -191,6 +199,8 @@ impl Worker {
         if !pinning.ending {
             let name = if pinning.transaction.is_open() { "DISCARD" } else { "UNWATCH" };
             self.send_own_word(backend, name, true);
+        } else {
+            self.take_out(&[backend]);
         }
     }
 
@@ -272,15 +282,19 @@ impl Worker {
         };
         let holders: Vec<SessionId> =
             self.backends.iter().filter_map(|(_, backend)| on_slot(backend)).collect();
+        let mut blocked = Vec::new();
         for id in holders {
             let Some(mut pinning) = self.sessions[id].pinning.take() else { continue };
-            if !pinning.ending {
+            if pinning.ending {
+                blocked.extend(pinning.pin.map(|pin| pin.backend));
+            } else {
                 self.let_go(&pinning);
                 pinning.pin = None;
                 pinning.transaction.abort(format!("slot {slot} has moved to another server, try again"));
             }
             self.sessions[id].pinning = Some(pinning);
         }
+        self.take_out(&blocked);
     }
 
     /// Closes connections that nobody has used for a while.

@@ -10,7 +10,7 @@
 //! had touched one, so that the client does what it does then anyway; else EXECABORT with the reason.
 
 use codis_core::{SlotId, slot_of_key};
-use codis_resp::{Class, CommandId, Session, flag};
+use codis_resp::{Class, CommandId, Session};
 
 use super::{
     Worker,
@@ -102,10 +102,6 @@ impl Worker {
                 Some(sub) if matches!(sub.command().class, Class::Fan(_)) => Some(self.not_in_multi(id, sub)),
                 _ => None,
             },
-            // There it does not block.
-            Class::Later if multi && row.flags & flag::BLOCKING != 0 => {
-                self.queue(id, command, frame, verdict)
-            }
             Class::Later | Class::Refused if multi => None,
             _ if multi => Some(self.not_in_multi(id, command)),
             _ if self.change_over(id, true) => None,

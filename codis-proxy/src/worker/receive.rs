@@ -64,11 +64,17 @@ impl Worker {
                 return Poll::Ready(());
             }
             let wait = session.closing || session.backlog;
+            if session.backlog && self.is_blocked(id) && self.is_gone(id, cx) {
+                self.sessions[id].stream = None;
+                continue;
+            }
             if wait || self.is_full(id) {
                 self.sessions[id].stalled = !wait;
                 return Poll::Pending;
             }
             match ready!(self.poll_receive(id, cx)) {
+                // As a server does it: who has closed is not given an element.
+                Ok(0) if self.is_blocked(id) => self.sessions[id].stream = None,
                 Ok(0) => {
                     // What has been asked for is still answered.
                     self.sessions[id].closing = true;
@@ -82,6 +88,13 @@ impl Worker {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// True if a client that is not being read has closed its connection.
+    fn is_gone(&self, id: SessionId, cx: &mut Context<'_>) -> bool {
+        let mut byte = [0; 1];
+        let peeked = self.sessions[id].stream.as_ref().map(|s| s.poll_peek(cx, &mut ReadBuf::new(&mut byte)));
+        matches!(peeked, Some(Poll::Ready(Ok(0) | Err(_))))
     }
 
     /// True while a session may not ask for more: too many replies owed, or too many not taken.
@@ -233,7 +246,7 @@ impl Worker {
     }
 
     /// Keeps whole requests for later.
-    fn hold(&mut self, id: SessionId, buf: BytesMut) {
+    pub(super) fn hold(&mut self, id: SessionId, buf: BytesMut) {
         let parser = RequestParser::new(request_limits(&self.limits));
         let session = &mut self.sessions[id];
         session.partial = Some(Box::new(Partial { buf, parser, missing: 0 }));

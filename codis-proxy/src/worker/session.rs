@@ -144,6 +144,11 @@ impl Session {
         seq
     }
 
+    /// The request that was numbered last is asked for anew.
+    pub(super) fn take_back(&mut self) {
+        self.owed -= 1;
+    }
+
     /// Puts the reply to request `seq` where its turn is.
     #[inline]
     pub(super) fn reply(&mut self, seq: u32, payload: Payload<'_>, pool: &mut Pool) {

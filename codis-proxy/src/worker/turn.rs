@@ -139,6 +139,7 @@ impl Worker {
         for (id, backend) in &self.backends {
             if backend.pending.front().is_some_and(|pending| self.now.saturating_sub(pending.at) > limit)
                 && matches!(backend.state, State::Up(_))
+                && !backend.pinned.as_ref().is_some_and(|pinned| pinned.waits(self.now, limit))
             {
                 late.push(id);
             } else if backend.is_useless() {

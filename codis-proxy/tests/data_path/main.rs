@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the failure")]
 
 mod backend_loss;
+mod blocking;
 mod fanout;
 mod garbage;
 mod limits;

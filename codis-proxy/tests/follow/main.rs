@@ -5,6 +5,7 @@
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test says what it found by panicking")]
 
+mod blocking;
 mod cases;
 mod fixture;
 mod kills;
@@ -48,6 +49,8 @@ on_local_store![
     stories::follows_a_new_master,
     stories::leaves_when_marked_offline,
     stories::leaves_on_sigterm,
+    blocking::waiting_clients_go_where_the_slot_goes,
+    blocking::each_element_arrives_once_while_the_slot_moves,
     transactions::are_taken_back_before_a_slot_moves,
     transactions::count_right_while_a_slot_moves_to_and_fro,
     trouble::waits_until_all_slots_are_ready,

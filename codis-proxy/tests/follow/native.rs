@@ -88,6 +88,25 @@ fn keys_of_every_type_are_moved_whole_tags_at_a_time() {
 }
 
 #[test]
+fn blocking_commands_need_a_newer_server() {
+    need!("redis");
+    run(async {
+        let scene = Scene::start().await;
+        let proxy = scene.proxy("p1");
+        let mut client = proxy.client();
+        for _ in 0..2 {
+            let reply = client.call(&["BLPOP", "{t}list", "0"]).unwrap().text();
+            assert!(reply.starts_with("ERR backend ") && reply.contains("no CLIENT UNBLOCK"), "{reply}");
+            // On a connection that is used again it is no different.
+            ask(&mut client, "MULTI");
+            ask(&mut client, "RPUSH {t}list a");
+            assert!(matches!(ask(&mut client, "EXEC"), Reply::Array(Some(_))));
+        }
+        assert_eq!(on(&scene.s, "LLEN {t}list"), Reply::Int(2));
+    });
+}
+
+#[test]
 fn counters_count_right_while_their_slots_move() {
     need!("redis");
     const KEYS: u64 = 30;

@@ -50,7 +50,7 @@ pub struct ProxyStats {
     pub in_flight: u64,
     /// Requests that wait because their slot is switching or a key is on its way.
     pub parked: u64,
-    /// Connections to servers that one client has to itself, for a transaction.
+    /// Connections to servers that one client has to itself, for a transaction or a blocking command.
     #[serde(default)]
     pub pinned: u64,
     /// Bytes from clients.
