@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use codis_core::{GroupId, Slot, slot_of_key};
-use codis_testkit::{RedisServer, Reply, eventually, eventually_async};
+use codis_testkit::{RedisServer, Reply, Sandbox, eventually, eventually_async};
 
 use crate::fixture::{Fixture, SOON, ask, stats};
 
@@ -53,6 +53,29 @@ pub(crate) async fn waiting_clients_go_where_the_slot_goes(url: &str) {
     eventually_async(SOON, || async { stats(&proxy).await.pinned == 0 }).await;
 }
 
+pub(crate) async fn what_was_not_sent_yet_holds_nothing_up(url: &str) {
+    let fixture = Fixture::new(url).await;
+    let sandbox = Sandbox::create("config").unwrap();
+    let config = sandbox.write("codis.toml", "[proxy]\nconnect_timeout = 25\n").unwrap();
+    let proxy = fixture.place.proxy("p1").arg("--config").arg(config.display().to_string()).start();
+    let slot = slot_of_key(b"{t}");
+    let master = &fixture.groups[0].master;
+    ask(&mut proxy.client(), "DEL {t}l");
+    // A connection of its own does not come about while the server does not run.
+    master.stop();
+    let mut client = proxy.client();
+    let popping = std::thread::spawn(move || ask(&mut client, "BLPOP {t}l 0"));
+    eventually_async(SOON, || async { stats(&proxy).await.pinned == 1 }).await;
+    fixture.change(slot, Slot::pre_migrate).await;
+    assert_eq!(stats(&proxy).await.pinned, 0);
+    eventually_async(SOON, || async { stats(&proxy).await.parked == 1 }).await;
+    master.cont();
+    fixture.change(slot, |slot| slot.online_at(GroupId(1))).await;
+    eventually(SOON, || waiting(master) == 1);
+    ask(&mut proxy.client(), "RPUSH {t}l x");
+    assert!(matches!(popping.join().unwrap(), Reply::Array(Some(_))));
+}
+
 pub(crate) async fn each_element_arrives_once_while_the_slot_moves(url: &str) {
     const CLIENTS: usize = 8;
     const PUSHED: usize = 3000;
@@ -86,6 +109,7 @@ pub(crate) async fn each_element_arrives_once_while_the_slot_moves(url: &str) {
                 ask(&mut client, &format!("RPUSH {{t}}l {number}"));
                 number += 1;
             }
+            // Time for the clients to wait again.
             std::thread::sleep(Duration::from_millis(2));
         }
         for _ in 0..CLIENTS {

@@ -50,6 +50,7 @@ on_local_store![
     stories::leaves_when_marked_offline,
     stories::leaves_on_sigterm,
     blocking::waiting_clients_go_where_the_slot_goes,
+    blocking::what_was_not_sent_yet_holds_nothing_up,
     blocking::each_element_arrives_once_while_the_slot_moves,
     transactions::are_taken_back_before_a_slot_moves,
     transactions::count_right_while_a_slot_moves_to_and_fro,
