@@ -6,13 +6,12 @@
 
 use std::time::Duration;
 
-use codis_core::{Addr, Cluster, GroupId, ProxyState, Role, Slot, SlotSet, SlotStatus};
-use codis_ops::{Context, Secret, Target};
+use codis_core::{Addr, GroupId, ProxyState, Role, Slot, SlotSet, SlotStatus};
 use codis_store::{Acl, ConnectOptions, CreateMode, Store as Nodes};
 use codis_testkit::{RedisServer, eventually_async, need};
 use codis_tests::{PRODUCT, Product, Servers, Store};
 
-use crate::support::{assert_filled, count, fill, ledger_on, snapshot};
+use crate::support::{assert_filled, count, fill, ledger_on, snapshot, snapshot_of};
 
 /// A command that comes to no end after this many writes is going in circles.
 const TOO_MANY: u64 = 1000;
@@ -73,19 +72,6 @@ fn two_groups() -> Vec<Servers> {
     (0..2).map(|_| Servers::start(RedisServer::builder(), 1)).collect()
 }
 
-async fn load(product: &Product, name: &str) -> Cluster {
-    let target = Target {
-        store: product.store.url().parse().unwrap(),
-        product: name.parse().unwrap(),
-        timeout: Duration::from_secs(10),
-        password: Secret::none(),
-    };
-    let cx = Context::connect(&target).await.unwrap();
-    let cluster = cx.load().await.unwrap();
-    cx.close().await;
-    cluster
-}
-
 /// Runs a command that dies at its `nth` write, as long as its number of writes is not known, and then in peace.
 fn die_and_repeat(product: &Product, nth: u64, points: &mut Option<u64>, args: &[&str]) {
     if points.is_none() && !product.ctl_dies_at(nth, args) {
@@ -106,7 +92,7 @@ async fn init_and_assign_are_completed_after_every_write() {
         assert!(nth < TOO_MANY);
         let name = format!("p{nth}");
         die_and_repeat(&product, nth, &mut in_init, &["product", "init", &name]);
-        let cluster = load(&product, &name).await;
+        let cluster = snapshot_of(&product, &name).await;
         assert!(cluster.gaps.is_empty(), "write {nth}: {:?}", cluster.gaps);
         assert_eq!(cluster.known_slots().count(), 1024, "write {nth}");
         let fresh = |slot: &Slot| slot.status == SlotStatus::Offline && slot.group.is_none();
@@ -121,7 +107,7 @@ async fn init_and_assign_are_completed_after_every_write() {
         let assign = [&["slot", "assign", "0-1023", "1"], &named[..]].concat();
         die_and_repeat(&product, nth, &mut in_assign, &assign);
         let owned = |slot: &Slot| slot.status == SlotStatus::Online && slot.group == Some(GroupId(1));
-        assert!(load(&product, &name).await.known_slots().all(|slot| owned(slot)), "write {nth}");
+        assert!(snapshot_of(&product, &name).await.known_slots().all(|slot| owned(slot)), "write {nth}");
     }
     let (init, assign) = (in_init.unwrap_or(0), in_assign.unwrap_or(0));
     report(&["product", "init", "NAME"], init);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use codis_admin::AdminClient;
 use codis_core::{ProxyState, SlotSet};
+use codis_redis::ledger::Ledger;
 use codis_store::{ConnectOptions, Store as Nodes};
 use codis_testkit::{RedisServer, RespClient, eventually, eventually_async, need};
 use codis_tests::{PRODUCT, Product, Servers, Store};
@@ -37,6 +38,23 @@ async fn assert_routes(product: &Product) {
     }
 }
 
+/// Eight slots move away and back, which every online proxy has to acknowledge.
+fn there_and_back(product: &Product) {
+    for group in ["2", "1"] {
+        product.ctl_ok(&["migrate", "start", "--slots", "0-7", "--to", group]);
+        product.ctl_ok(&["migrate", "run"]);
+    }
+}
+
+/// No client has lost anything or got an error, and all proxies know what the store says.
+async fn assert_unnoticed(product: &Product, ledger: Ledger) {
+    let account = ledger.finish().await;
+    assert!(account.holds(), "{:#?}", account.violations);
+    assert_eq!(account.error_count(), 0, "{:#?}", account.errors);
+    assert_filled(product, &slots(), KEYS).await;
+    assert_routes(product).await;
+}
+
 async fn until_online(product: &Product, proxies: usize) {
     eventually_async(SOON, async || snapshot(product).await.online_proxies().count() == proxies).await;
 }
@@ -61,17 +79,9 @@ async fn zookeeper_restarts_under_load_and_no_client_notices() {
         let Store::Zk(zookeeper) = &mut product.store else { unreachable!() };
         zookeeper.restart();
         until_online(&product, 2).await;
-        // They follow again: this ends only when both have acknowledged.
-        product.ctl_ok(&["migrate", "start", "--slots", "0-7", "--to", "2"]);
-        product.ctl_ok(&["migrate", "run"]);
-        product.ctl_ok(&["migrate", "start", "--slots", "0-7", "--to", "1"]);
-        product.ctl_ok(&["migrate", "run"]);
+        there_and_back(&product);
     }
-    let account = ledger.finish().await;
-    assert!(account.holds(), "{:#?}", account.violations);
-    assert_eq!(account.error_count(), 0, "{:#?}", account.errors);
-    assert_filled(&product, &slots(), KEYS).await;
-    assert_routes(&product).await;
+    assert_unnoticed(&product, ledger).await;
 }
 
 /// It registers again, under the routes of that moment: one is changed while it has no session.
@@ -91,16 +101,9 @@ async fn a_session_expires_under_load_and_no_client_notices() {
                 && owner(&product, "proxy/px-1").await != before
         })
         .await;
-        product.ctl_ok(&["migrate", "start", "--slots", "0-7", "--to", "2"]);
-        product.ctl_ok(&["migrate", "run"]);
-        product.ctl_ok(&["migrate", "start", "--slots", "0-7", "--to", "1"]);
-        product.ctl_ok(&["migrate", "run"]);
+        there_and_back(&product);
     }
-    let account = ledger.finish().await;
-    assert!(account.holds(), "{:#?}", account.violations);
-    assert_eq!(account.error_count(), 0, "{:#?}", account.errors);
-    assert_filled(&product, &slots(), KEYS).await;
-    assert_routes(&product).await;
+    assert_unnoticed(&product, ledger).await;
 }
 
 /// Its clients see their connections end at once, and those of the other proxies nothing at all. Its fence

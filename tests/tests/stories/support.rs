@@ -11,9 +11,14 @@ use codis_tests::{PRODUCT, Product};
 
 /// The product as the store has it.
 pub(crate) async fn snapshot(product: &Product) -> Cluster {
+    snapshot_of(product, PRODUCT).await
+}
+
+/// Another product in the same store.
+pub(crate) async fn snapshot_of(product: &Product, name: &str) -> Cluster {
     let target = Target {
         store: product.store.url().parse().unwrap(),
-        product: PRODUCT.parse().unwrap(),
+        product: name.parse().unwrap(),
         timeout: Duration::from_secs(10),
         password: Secret::none(),
     };
