@@ -32,9 +32,9 @@
 use std::time::Duration;
 
 use codis_core::{GroupId, Slot, SlotId, slot_of_key};
-use codis_testkit::{ProxyProcess, RedisServer, Relay, Reply, RespClient, eventually, need};
+use codis_testkit::{ProxyProcess, RedisServer, Relay, Reply, RespClient, need};
 
-use crate::fixture::{Place, SOON, Servers, ask, local_store, run};
+use crate::fixture::{Place, SOON, Servers, ask, ask_soon, local_store, run};
 
 /// The key that everything is about, and its slot's other key.
 const KEY: &str = "{t}k";
@@ -95,17 +95,6 @@ impl Scene {
 
 fn slot() -> SlotId {
     slot_of_key(KEY.as_bytes())
-}
-
-/// Asks until the answer is no error: the proxy tries a pair that has failed after growing pauses.
-#[track_caller]
-fn ask_soon(client: &mut RespClient, line: &str) -> Reply {
-    let mut last = Reply::Bulk(None);
-    eventually(SOON, || {
-        last = client.call(&line.split(' ').collect::<Vec<_>>()).unwrap();
-        !last.is_error()
-    });
-    last
 }
 
 /// The answer must be an error that says so.

@@ -219,6 +219,16 @@ pub(crate) fn ask(client: &mut RespClient, line: &str) -> Reply {
     reply
 }
 
+/// The first answer that is not an error; one that says that a key could not be handed over was not sent on.
+pub(crate) fn ask_soon(client: &mut RespClient, line: &str) -> Reply {
+    let mut last = Reply::Bulk(None);
+    eventually(SOON, || {
+        last = client.call(&line.split(' ').collect::<Vec<_>>()).unwrap();
+        !last.is_error()
+    });
+    last
+}
+
 pub(crate) async fn stats(proxy: &ProxyProcess) -> ProxyStats {
     AdminClient::default().stats(&proxy.admin_addr()).await.unwrap()
 }

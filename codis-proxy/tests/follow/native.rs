@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use codis_core::{GroupId, Slot, SlotId, slot_of_key};
-use codis_testkit::{NativeServer, ProxyProcess, Relay, Reply, RespClient, Sandbox, eventually_async, need};
+use codis_testkit::{NativeServer, ProxyProcess, Relay, Reply, Sandbox, need};
 
-use crate::fixture::{Place, SOON, ask, local_store, run, stats};
+use crate::fixture::{Place, ask, ask_soon, local_store, run, stats};
 
 struct Scene {
     place: Place,
@@ -36,17 +36,6 @@ fn slot() -> SlotId {
 
 fn on(server: &NativeServer, line: &str) -> Reply {
     ask(&mut server.client(), line)
-}
-
-async fn ask_soon(client: &mut RespClient, line: &str) -> Reply {
-    let words: Vec<&str> = line.split(' ').collect();
-    let mut last = Reply::Bulk(None);
-    eventually_async(SOON, || {
-        last = client.call(&words).unwrap();
-        std::future::ready(!last.is_error())
-    })
-    .await;
-    last
 }
 
 #[test]
@@ -121,7 +110,7 @@ fn counters_count_right_while_their_slots_move() {
             std::thread::spawn(move || {
                 for round in 0..ROUNDS {
                     for key in 0..KEYS {
-                        ask(&mut client, &format!("INCR {}", name((key + round + number) % KEYS)));
+                        ask_soon(&mut client, &format!("INCR {}", name((key + round + number) % KEYS)));
                     }
                 }
             })
@@ -157,7 +146,7 @@ fn a_dead_destination_is_an_error_and_nothing_is_lost() {
         assert_eq!(ask(&mut client, "SET elsewhere 1").text(), "OK", "S's other slots are served");
         assert_eq!(on(&scene.s, "GET {t}k").text(), "v");
         scene.d.restart();
-        assert_eq!(ask_soon(&mut client, "GET {t}k").await.text(), "v");
+        assert_eq!(ask_soon(&mut client, "GET {t}k").text(), "v");
         assert_eq!(on(&scene.s, "EXISTS {t}k"), Reply::Int(0));
     });
 }
@@ -183,7 +172,7 @@ fn a_destination_that_hangs_holds_the_source_up_for_a_bounded_time() {
         assert_eq!(ask(&mut client, "SET elsewhere 1").text(), "OK");
         assert_eq!(on(&scene.s, "GET {t}k").text(), "v");
         relay.release();
-        assert_eq!(ask_soon(&mut client, "GET {t}k").await.text(), "v");
+        assert_eq!(ask_soon(&mut client, "GET {t}k").text(), "v");
         ask(&mut client, "APPEND {t}k !");
         assert_eq!(on(&scene.d, "GET {t}k").text(), "v!");
         assert_eq!(on(&scene.s, "EXISTS {t}k"), Reply::Int(0));
@@ -206,7 +195,7 @@ fn a_source_that_hangs_is_bounded_and_the_key_is_there_when_it_is_back() {
         assert!(reply.is_error(), "{reply:?}");
         assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
         scene.s.cont();
-        assert_eq!(ask_soon(&mut client, "GET {t}k").await.text(), "v");
+        assert_eq!(ask_soon(&mut client, "GET {t}k").text(), "v");
         assert_eq!(on(&scene.s, "DBSIZE"), Reply::Int(0));
     });
 }
@@ -231,7 +220,7 @@ fn a_write_on_a_broken_connection_is_over_before_the_slot_moves() {
         relay.cut_clients();
         assert!(writing.join().unwrap().is_error());
         scene.place.migrate(slot()).await;
-        assert_eq!(ask_soon(&mut client, "GET {t}k").await.text(), "old");
+        assert_eq!(ask_soon(&mut client, "GET {t}k").text(), "old");
         relay.release();
         relay.wait_late_ended();
         assert_eq!(on(&scene.s, "DBSIZE"), Reply::Int(0), "it never ran");
