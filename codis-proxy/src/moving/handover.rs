@@ -17,12 +17,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use codis_core::{Addr, SlotId};
+use codis_core::{Addr, Heat, SlotId};
 
 use super::debts::Debts;
 use super::link::LinkError;
 use super::reply::{Commands, Reply};
-use super::server::Heat;
 use super::side::Side;
 use super::{Settings, jittered};
 
@@ -144,10 +143,10 @@ impl Lane {
 
     async fn attempt(&mut self, job: &Job) -> Result<Attempt, Cause> {
         tokio::try_join!(self.source.ready(), self.dest.ready())?;
-        if self.source.server.is_native() && self.dest.server.is_native() {
+        if self.source.server.traits().is_native() && self.dest.server.traits().is_native() {
             return self.migrate(job).await;
         }
-        let heat = Heat::between(&self.source.server, &self.dest.server);
+        let heat = Heat::between(self.source.server.traits(), self.dest.server.traits());
         let found = self.read(job, heat).await?;
         if found.is_empty() {
             self.source.confirm(job.slot, job.from_slaves).await?;
@@ -171,7 +170,7 @@ impl Lane {
         for key in &job.keys {
             if let Some(word) = heat.word() {
                 // Before DUMP, which counts as a use.
-                commands.push(&[b"OBJECT", word, key]);
+                commands.push(&[b"OBJECT", word.as_bytes(), key]);
             }
             commands.push(&[b"DUMP", key]);
             commands.push(&[b"PTTL", key]);
@@ -215,7 +214,7 @@ impl Lane {
             let (ttl, degree) = (ttl_ms.to_string(), degree.map(|degree| degree.to_string()));
             let mut restore: Vec<&[u8]> = vec![b"RESTORE", key, ttl.as_bytes(), payload];
             if let (Some(word), Some(degree)) = (heat.word(), &degree) {
-                restore.extend([word, degree.as_bytes()]);
+                restore.extend([word.as_bytes(), degree.as_bytes()]);
             }
             commands.push(&restore);
         }
@@ -241,7 +240,7 @@ impl Lane {
     async fn unlink(&mut self, job: &Job, found: &[Found]) -> Result<bool, Cause> {
         let mut commands = Commands::default();
         commands.push(&[b"MULTI"]);
-        let word = self.source.server.unlink();
+        let word = self.source.server.traits().unlink().as_bytes();
         let unlink: Vec<&[u8]> = std::iter::once(word).chain(found.iter().map(|f| &f.key[..])).collect();
         commands.push(&unlink);
         commands.push(&[b"EXEC"]);

@@ -81,7 +81,7 @@ impl Side {
         after: Duration,
     ) -> Result<Vec<Reply>, LinkError> {
         // A server without WAIT cannot be waited for: what a failover may lose there is accepted.
-        if slaves == 0 || !self.server.has_wait() {
+        if slaves == 0 || !self.server.traits().has_wait() {
             return self.call(slot, &commands, after, None).await;
         }
         let wait = self.settings.wait;
@@ -107,7 +107,7 @@ impl Side {
 
     /// Has the slaves confirm whatever was done before by others.
     pub(super) async fn confirm(&mut self, slot: SlotId, slaves: u32) -> Result<(), Cause> {
-        if slaves == 0 || !self.server.has_wait() {
+        if slaves == 0 || !self.server.traits().has_wait() {
             return Ok(());
         }
         let replies =

@@ -16,6 +16,7 @@ mod moves;
 pub mod plan;
 mod proxy;
 mod slot;
+mod traits;
 
 pub use action::{Action, ActionKind};
 pub use cluster::{Cluster, Dashboard, Gap, GoTask, LockEntry, MoverLease, Versioned};
@@ -27,3 +28,4 @@ pub use ids::{Addr, GroupId, ParseError, ProductName, ProxyId};
 pub use moves::{Move, MoveState};
 pub use proxy::{Proxy, ProxyKind, ProxyState};
 pub use slot::{PROBE_KEYS, SLOT_COUNT, Slot, SlotId, SlotSet, SlotStatus, hash_tag, slot_of_key};
+pub use traits::{Heat, ServerTraits};

@@ -89,7 +89,7 @@ pub async fn native_sources(
     let asks = masters.map(|(id, addr)| async move {
         let options = cx.redis.named("codis-observe");
         let answer = async { probe(&addr, &options).await.map_err(|error| error.cause.to_string()) };
-        let native = within(patience, answer).await.is_ok_and(|info| info.is_native());
+        let native = within(patience, answer).await.is_ok_and(|info| info.traits().is_native());
         native.then_some(id)
     });
     stream::iter(asks).buffer_unordered(AT_ONCE).filter_map(future::ready).collect().await

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use codis_core::Addr;
+use codis_core::{Addr, ServerTraits};
 
 /// What a server is right now, whatever the store says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,10 +126,10 @@ impl ServerInfo {
         self.slaves.iter().filter(|slave| slave.online).count() as u32
     }
 
-    /// True for a server that moves keys by its own SLOTS* commands and cannot be treated as a stock one: codis-server
-    /// 2.8. (That of Codis 3 has them, too, and all that the hand-over needs.) False if the kind was not asked for.
-    pub fn is_native(&self) -> bool {
-        self.kind == Some(ServerKind::Native) && self.major() < 3
+    /// What moving keys depends on. Without SLOTS* commands if the kind was not asked for.
+    pub fn traits(&self) -> ServerTraits<'_> {
+        let slots = self.kind == Some(ServerKind::Native);
+        ServerTraits { major: self.major(), slots, policy: &self.policy }
     }
 
     /// Major version, 0 if unreadable.

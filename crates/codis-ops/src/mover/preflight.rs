@@ -120,13 +120,13 @@ pub(crate) async fn connect(
     let owned = cluster.slots_using(wave.from).count().max(1) as u64;
     let need = source.used_memory / owned * wave.fresh.len() as u64;
     enough_memory(&destination, need, from, to, what)?;
-    let native = source.is_native();
+    let native = source.traits().is_native();
     if native && destination.kind != Some(ServerKind::Native) {
         let why = format!("{} moves keys with SLOTSRESTORE, which it does not have", from.addr);
         return Err(Failure::new(FailureKind::Unsafe, what, &to.addr, why)
             .next("make a codis-server the destination"));
     }
-    if !native && destination.is_native() {
+    if !native && destination.traits().is_native() {
         let why =
             format!("it is version {}, and does not know the format of {}", destination.version, from.addr);
         return Err(Failure::new(FailureKind::Unsafe, what, &to.addr, why)
@@ -172,7 +172,7 @@ async fn look(
     if info.other_dbs > 0 {
         run.events.note(format!("{addr} has keys in databases other than 0; they do not move"));
     }
-    if info.is_native() {
+    if info.traits().is_native() {
         return Ok((info, 0));
     }
     // A codis-server of Codis 3 has all that the hand-over needs.

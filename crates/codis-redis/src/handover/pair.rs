@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use codis_core::Addr;
+use codis_core::{Addr, Heat};
 
 use crate::{Conn, ConnectOptions, LiveRole, Redis, RedisCause, RedisError, ServerInfo, kill_by_name};
 
@@ -27,36 +27,6 @@ pub struct Route {
     pub connect: ConnectOptions,
     /// How long a WAIT may take.
     pub wait_timeout: Duration,
-}
-
-/// What keeps an evicting destination from seeing every moved key as just used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Heat {
-    None,
-    Idle,
-    Frequency,
-}
-
-impl Heat {
-    /// LFU counters exist only where the policy is LFU, and idle times only where it is not.
-    fn between(from: &ServerInfo, to: &ServerInfo) -> Self {
-        let lfu = |info: &ServerInfo| info.policy.ends_with("-lfu");
-        match (lfu(from), lfu(to)) {
-            _ if from.major() < 5 || to.major() < 5 => Self::None,
-            (true, true) => Self::Frequency,
-            (false, false) if to.policy.ends_with("-lru") => Self::Idle,
-            _ => Self::None,
-        }
-    }
-
-    /// The subcommand of OBJECT that tells it, and the option of RESTORE that sets it.
-    pub(crate) fn word(self) -> Option<&'static str> {
-        match self {
-            Self::None => None,
-            Self::Idle => Some("IDLETIME"),
-            Self::Frequency => Some("FREQ"),
-        }
-    }
 }
 
 /// A connection to each end, used by one hand-over at a time.
@@ -84,8 +54,8 @@ impl Pair {
             from: route.from.clone(),
             to: route.to.clone(),
             wait_timeout: route.wait_timeout,
-            heat: Heat::between(&from, &to),
-            unlink_word: if from.major() >= 4 { "UNLINK" } else { "DEL" },
+            heat: Heat::between(from.traits(), to.traits()),
+            unlink_word: from.traits().unlink(),
         })
     }
 

@@ -114,6 +114,6 @@ async fn a_native_server_is_told_from_a_stock_one() {
     need!("redis");
     let (native, stock) = (NativeServer::start(), RedisServer::start());
     let options = ConnectOptions::default();
-    assert!(probe(&addr(&native), &options).await.unwrap().is_native());
-    assert!(!probe(&stock.addr().parse().unwrap(), &options).await.unwrap().is_native());
+    assert!(probe(&addr(&native), &options).await.unwrap().traits().is_native());
+    assert!(!probe(&stock.addr().parse().unwrap(), &options).await.unwrap().traits().is_native());
 }
