@@ -18,6 +18,9 @@ use super::{
 /// A server's queue that has grown to this is written before the turn ends, while it is in the cache.
 const EARLY: usize = 128 << 10;
 
+/// The error for keys of several slots, as Redis Cluster words it.
+pub(super) const CROSSED: &str = "CROSSSLOT Keys in request don't hash to the same slot";
+
 /// What the reader of a session does after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -153,7 +156,7 @@ impl Worker {
             return Err(self.refuse(id, command, &format!("ERR {error}")));
         }
         if crossed {
-            return Err(self.refuse(id, command, "CROSSSLOT Keys in request don't hash to the same slot"));
+            return Err(self.refuse(id, command, CROSSED));
         }
         Ok(slot)
     }

@@ -17,6 +17,7 @@ use super::{
     backend::{Asker, Backend, BackendId, Pending, State},
     buffers::BIG,
     dispatch::{Frame, Outcome},
+    park::Verdict,
     pinned_block::Blocked,
     pinned_multi::Transaction,
     session::{Payload, SessionId},
@@ -82,11 +83,28 @@ pub(super) struct Pins {
 }
 
 impl Worker {
-    /// The session's own connection to `server`, which serves `slot`; opened if it has none.
+    /// The connection that a session has to itself.
+    pub(super) fn pin_of(&self, id: SessionId) -> Option<Pin> {
+        self.sessions[id].pinning.as_ref()?.pin
+    }
+
+    /// The session's own connection to the server of `slot`; opened if it has none.
     ///
     /// # Errors
     /// What becomes of the request instead.
-    pub(super) fn pin(
+    pub(super) fn route_and_pin(
+        &mut self,
+        id: SessionId,
+        command: CommandId,
+        frame: Frame<'_>,
+        slot: SlotId,
+        verdict: Option<Verdict>,
+    ) -> Result<BackendId, Outcome> {
+        let server = self.route(id, command, frame, slot, verdict)?;
+        self.pin(id, command, server, slot)
+    }
+
+    fn pin(
         &mut self,
         id: SessionId,
         command: CommandId,
@@ -96,7 +114,7 @@ impl Worker {
         if !self.change_over(id, false) {
             return Err(Outcome::Wait);
         }
-        let pin = self.sessions[id].pinning.as_ref().and_then(|pinning| pinning.pin);
+        let pin = self.pin_of(id);
         match self.ready(pin.map_or(server, |pin| pin.backend), id) {
             Ok(true) => {}
             Ok(false) => return Err(Outcome::Wait),

@@ -111,11 +111,7 @@ impl Worker {
             let text = "ERR blocking commands are not supported by codis-proxy while keys are watched";
             return self.refuse(id, command, text);
         }
-        let server = match self.route(id, command, frame, slot, verdict) {
-            Ok(server) => server,
-            Err(outcome) => return outcome,
-        };
-        let backend = match self.pin(id, command, server, slot) {
+        let backend = match self.route_and_pin(id, command, frame, slot, verdict) {
             Ok(backend) => backend,
             Err(outcome) => return outcome,
         };
@@ -146,8 +142,9 @@ impl Worker {
 
     /// True while a session waits for the reply of a blocking command.
     pub(super) fn is_blocked(&self, id: SessionId) -> bool {
-        let pin = self.sessions[id].pinning.as_ref().and_then(|pinning| pinning.pin);
-        pin.and_then(|pin| self.backends[pin.backend].pinned.as_ref()).is_some_and(|p| p.blocked.is_some())
+        self.pin_of(id)
+            .and_then(|pin| self.backends[pin.backend].pinned.as_ref())
+            .is_some_and(|p| p.blocked.is_some())
     }
 
     /// Takes blocking requests out of the server that these connections lead to.

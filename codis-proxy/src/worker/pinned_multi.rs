@@ -14,7 +14,7 @@ use codis_resp::{Class, CommandId, Session};
 
 use super::{
     Worker,
-    dispatch::{Frame, Outcome},
+    dispatch::{CROSSED, Frame, Outcome},
     park::Verdict,
     pinned::Pinning,
     session::SessionId,
@@ -23,7 +23,6 @@ use super::{
 /// Bytes of commands without a key that are kept until the first key.
 const EARLY_BYTES: usize = 1 << 20;
 const ABORTED: &[u8] = b"-EXECABORT Transaction discarded because of previous errors.\r\n";
-const CROSSED: &str = "CROSSSLOT Keys in request don't hash to the same slot";
 
 /// How far a session's transaction is.
 #[derive(Debug, Default)]
@@ -160,8 +159,7 @@ impl Worker {
         if self.sessions[id].pinning.as_ref().is_some_and(|pinning| pinning.transaction.broken.is_some()) {
             return Ok(self.say(id, command, b"+OK\r\n"));
         }
-        let server = self.route(id, command, frame, slot, verdict.take())?;
-        let backend = self.pin(id, command, server, slot)?;
+        let backend = self.route_and_pin(id, command, frame, slot, verdict.take())?;
         self.state(id).watched = true;
         self.send_pinned(id, command, frame, backend, false);
         Ok(Outcome::Done)
@@ -189,7 +187,7 @@ impl Worker {
         if slot.is_some_and(|slot| self.is_pinned_elsewhere(id, slot)) {
             return Err(self.refuse(id, command, CROSSED));
         }
-        let pin = self.sessions[id].pinning.as_ref().and_then(|pinning| pinning.pin);
+        let pin = self.pin_of(id);
         let transaction = self.state(id);
         // What will not be carried out need not be sent.
         let in_vain = transaction.dirty || transaction.broken.is_some();
@@ -203,8 +201,7 @@ impl Worker {
             }
             return Ok(self.say(id, command, b"+QUEUED\r\n"));
         };
-        let server = self.route(id, command, frame, slot, verdict.take())?;
-        let backend = self.pin(id, command, server, slot)?;
+        let backend = self.route_and_pin(id, command, frame, slot, verdict.take())?;
         self.open_multi(id, backend);
         self.send_pinned(id, command, frame, backend, false);
         Ok(Outcome::Done)
@@ -231,11 +228,10 @@ impl Worker {
             self.leave(id);
             return Ok(self.say(id, command, &reply));
         }
-        let pin = self.sessions[id].pinning.as_ref().and_then(|pinning| pinning.pin);
+        let pin = self.pin_of(id);
         // Without a key any server would do; slot 0's is taken, as for other commands.
         let slot = pin.map_or_else(|| slot_of_key(b""), |pin| pin.slot);
-        let server = self.route(id, command, frame, slot, verdict.take())?;
-        let backend = self.pin(id, command, server, slot)?;
+        let backend = self.route_and_pin(id, command, frame, slot, verdict.take())?;
         self.open_multi(id, backend);
         self.send_pinned(id, command, frame, backend, true);
         Ok(Outcome::Done)
@@ -280,8 +276,7 @@ impl Worker {
     }
 
     fn is_pinned_elsewhere(&self, id: SessionId, slot: SlotId) -> bool {
-        let pin = self.sessions[id].pinning.as_ref().and_then(|pinning| pinning.pin);
-        pin.is_some_and(|pin| pin.slot != slot)
+        self.pin_of(id).is_some_and(|pin| pin.slot != slot)
     }
 
     /// Answers in place of a server.
