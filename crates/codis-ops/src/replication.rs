@@ -32,19 +32,20 @@ pub(crate) async fn replicate(cx: &Context, server: &Addr, master: Option<&Addr>
     };
     let fail = |error: RedisError| Failure::redis(&what, &error);
     replicaof(server, master, &cx.redis).await.map_err(fail)?;
-    if master.is_none() {
-        return Ok(());
+    match master {
+        Some(_) => lift_on(cx, server).await.map_err(fail),
+        None => Ok(()),
     }
-    let mut server = Redis::connect(server, &cx.redis).await.map_err(fail)?;
-    lift_write_stop(&mut server).await.map_err(fail)
 }
 
 /// Lifts a write stop that [`catch_up`] left on a server.
 pub(crate) async fn allow_writes(cx: &Context, server: &Addr) -> Result<(), Failure> {
     let what = format!("cannot allow writes on {server}");
-    let fail = |error: RedisError| Failure::redis(&what, &error);
-    let mut server = Redis::connect(server, &cx.redis).await.map_err(fail)?;
-    lift_write_stop(&mut server).await.map_err(fail)
+    lift_on(cx, server).await.map_err(|error| Failure::redis(&what, &error))
+}
+
+async fn lift_on(cx: &Context, server: &Addr) -> Result<(), RedisError> {
+    lift_write_stop(&mut Redis::connect(server, &cx.redis).await?).await
 }
 
 /// Stops writes on both: on the master, then, when the slave has all of them, on the slave. They stay

@@ -5,6 +5,7 @@ use std::time::Duration;
 use codis_core::{Action, Proxy, ProxyId, ProxyState};
 use tokio::time::{Instant, timeout_at};
 
+use super::gc::numbers;
 use super::writes::create;
 use super::{Product, Result, corrupt};
 use crate::error::ErrorKind;
@@ -146,9 +147,7 @@ impl Product {
             }
             watched => watched?,
         };
-        let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
-        numbers.sort_unstable();
-        Ok((numbers, watch))
+        Ok((numbers(&names), watch))
     }
 
     /// Reads an action; `None` when it has been removed.

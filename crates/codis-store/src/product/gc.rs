@@ -110,8 +110,8 @@ impl Product {
     }
 }
 
-/// Numbers among the names, ascending. Other names are not ours.
-fn numbers(names: &[String]) -> Vec<u64> {
+/// Numbers of actions among the names, ascending. Other names are not ours.
+pub(super) fn numbers(names: &[String]) -> Vec<u64> {
     let number = |name: &String| name.parse().ok().filter(|seq| *name == format!("{seq:010}"));
     let mut numbers: Vec<u64> = names.iter().filter_map(number).collect();
     numbers.sort_unstable();

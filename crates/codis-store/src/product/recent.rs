@@ -2,6 +2,7 @@
 
 use codis_core::Action;
 
+use super::gc::numbers;
 use super::load::Gaps;
 use super::{Found, Product, Result};
 use crate::wire;
@@ -30,9 +31,7 @@ impl Product {
     /// The newest `count` actions, newest first. One that is removed meanwhile is left out.
     pub async fn recent_actions(&self, count: usize) -> Result<RecentActions> {
         let names = self.store.children_many(&[self.layout.actions()]).await?;
-        let names = names.into_iter().flatten().flatten();
-        let mut numbers: Vec<u64> = names.filter_map(|name| name.parse().ok()).collect();
-        numbers.sort_unstable();
+        let numbers = numbers(&names.into_iter().flatten().flatten().collect::<Vec<_>>());
         let newest: Vec<u64> = numbers.iter().rev().take(count).copied().collect();
         let paths: Vec<String> = newest.iter().map(|seq| self.layout.action(*seq)).collect();
         let responses: Vec<String> = newest.iter().map(|seq| self.layout.response(*seq)).collect();
