@@ -21,6 +21,7 @@ mod pinned;
 mod pinned_block;
 mod pinned_multi;
 mod receive;
+mod replies;
 mod scripts;
 mod session;
 mod slots;
