@@ -9,6 +9,7 @@ mod admit;
 mod announce;
 mod apply;
 pub mod audit;
+pub mod balance;
 pub mod browse;
 pub mod config;
 mod context;

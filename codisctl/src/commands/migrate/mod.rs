@@ -1,5 +1,7 @@
 //! `migrate`: moving slots from group to group.
 
+mod drain;
+mod rebalance;
 mod run;
 mod start;
 mod watch;
@@ -12,6 +14,8 @@ pub(crate) enum Migrate {
     Start(start::StartArgs),
     Run(run::RunArgs),
     Watch(watch::WatchArgs),
+    Rebalance(rebalance::RebalanceArgs),
+    Drain(drain::DrainArgs),
 }
 
 /// Whose queue, and whose way of moving.
@@ -27,5 +31,7 @@ pub(super) async fn run(session: &Session, verb: &Migrate) -> Done {
         Migrate::Start(args) => start::run(session, args).await,
         Migrate::Run(args) => run::run(session, args).await,
         Migrate::Watch(args) => watch::run(session, args).await,
+        Migrate::Rebalance(args) => rebalance::run(session, args).await,
+        Migrate::Drain(args) => drain::run(session, args).await,
     }
 }

@@ -17,6 +17,7 @@ mod model;
 mod product;
 mod promote;
 mod proxy;
+mod rebalance;
 mod refusal;
 mod upkeep;
 
@@ -27,6 +28,7 @@ pub use migrate::{delete_go_tasks, delete_tasks, migrate, migrate_codis2};
 pub use product::remove_product;
 pub use promote::promote;
 pub use proxy::{clear_fences, offline, online};
+pub use rebalance::{Burden, drain, rebalance};
 pub use refusal::{Refusal, RefusalKind};
 pub use upkeep::{Holder, clear_dashboard, clear_locks, collect_actions};
 
