@@ -6,7 +6,9 @@ mod config;
 mod follow;
 mod moving;
 mod registry;
+mod report;
 mod scripts;
+mod settings;
 mod shutdown;
 mod static_map;
 mod stats;
@@ -16,7 +18,7 @@ mod worker;
 mod workers;
 
 use std::{
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write as _},
     process::ExitCode,
     sync::Arc,
 };
@@ -29,6 +31,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     args::Args,
     config::{Config, Mode},
+    report::{Report, io_text},
     shutdown::Shutdown,
     status::Status,
     workers::Workers,
@@ -37,15 +40,15 @@ use crate::{
 /// Why the proxy ended.
 #[derive(Debug, thiserror::Error)]
 enum ProxyError {
-    #[error(transparent)]
-    Config(#[from] args::ConfigError),
-    #[error(transparent)]
+    #[error("configuration")]
+    Config(#[from] settings::ConfigError),
+    #[error("slot map")]
     StaticMap(#[from] static_map::StaticMapError),
-    #[error("cannot listen on {addr}; is another program using it? Choose another with {flag}")]
+    #[error("cannot listen on {addr}")]
     Listen { addr: String, flag: &'static str, source: io::Error },
     #[error("cannot start")]
     Start(#[source] io::Error),
-    #[error(transparent)]
+    #[error("cannot follow the store")]
     Follow(#[from] follow::FollowError),
 }
 
@@ -55,6 +58,27 @@ impl ProxyError {
             Self::Config(_) | Self::StaticMap(_) => 2,
             Self::Listen { .. } | Self::Start(_) => 1,
             Self::Follow(error) => error.exit_status(),
+        }
+    }
+
+    fn report(&self) -> Report {
+        match self {
+            Self::Config(error) => error.report(),
+            Self::StaticMap(error) => error.report(),
+            Self::Listen { addr, flag, source } => {
+                let next = match source.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        format!(
+                            "stop the program that listens there (ss -ltnp shows it), or choose another with {flag}"
+                        )
+                    }
+                    _ => format!("choose an address of this host with {flag}"),
+                };
+                Report::new(self, format!("{flag} {addr}"), io_text(source)).next(next)
+            }
+            Self::Start(source) => Report::new(self, "this host", io_text(source))
+                .next("see the limits of threads and open files: ulimit -a"),
+            Self::Follow(error) => error.report(),
         }
     }
 }
@@ -70,14 +94,15 @@ fn main() -> ExitCode {
     match start(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{}", causes(&error));
+            // Standard error may be gone; the exit status tells the same.
+            let _ = writeln!(io::stderr(), "error: {}", error.report());
             ExitCode::from(error.exit_status())
         }
     }
 }
 
 fn start(args: Args) -> Result<(), ProxyError> {
-    let config = args::configure(args)?;
+    let config = settings::configure(args)?;
     raise_file_limit(config.limits.max_clients);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ProxyError::Start)?;
@@ -121,15 +146,4 @@ fn raise_file_limit(clients: usize) {
     if let Some(allowed) = getrlimit(Resource::Nofile).current.filter(|allowed| *allowed < needed) {
         tracing::warn!(allowed, needed, "fewer open files allowed than max_clients needs; see ulimit -n");
     }
-}
-
-/// An error with all its causes in one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -8,13 +8,16 @@ use std::{
 use codis_core::{Addr, SlotId};
 use serde::Deserialize;
 
-use crate::table::{Route, Table};
+use crate::{
+    report::{Report, io_text},
+    table::{Route, Table},
+};
 
 /// Why a slot map cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StaticMapError {
     /// The file cannot be read.
-    #[error("cannot read the slot map {path}")]
+    #[error("cannot read the slot map")]
     Read {
         /// The file.
         path: PathBuf,
@@ -22,9 +25,7 @@ pub(crate) enum StaticMapError {
         source: std::io::Error,
     },
     /// The file is not the JSON that it should be.
-    #[error(
-        "{path}:{line}:{column}: not a slot map; expected [{{\"id\":0,\"backend_addr\":\"127.0.0.1:6379\"}}, ...]"
-    )]
+    #[error("not a slot map")]
     Shape {
         /// The file.
         path: PathBuf,
@@ -36,7 +37,7 @@ pub(crate) enum StaticMapError {
         source: serde_json::Error,
     },
     /// An entry is wrong.
-    #[error("{path}: entry {entry}: {what}")]
+    #[error("the slot map has a wrong entry")]
     Entry {
         /// The file.
         path: PathBuf,
@@ -45,6 +46,23 @@ pub(crate) enum StaticMapError {
         /// What is wrong with it.
         what: String,
     },
+}
+
+impl StaticMapError {
+    /// What a person reads.
+    pub(crate) fn report(&self) -> Report {
+        const EXAMPLE: &str = r#"write [{"id":0,"backend_addr":"127.0.0.1:6379"}, ...]"#;
+        match self {
+            Self::Read { path, source } => Report::new(self, path.display(), io_text(source))
+                .next("correct --static, or let this user read it"),
+            Self::Shape { path, line, column, source } => {
+                Report::new(self, format!("{}:{line}:{column}", path.display()), source).next(EXAMPLE)
+            }
+            Self::Entry { path, entry, what } => {
+                Report::new(self, format!("{}, entry {entry} from 0", path.display()), what).next(EXAMPLE)
+            }
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -94,7 +112,7 @@ mod tests {
     use super::*;
 
     fn error(text: &str) -> String {
-        parse(text.as_bytes(), Path::new("map.json")).unwrap_err().to_string()
+        parse(text.as_bytes(), Path::new("map.json")).unwrap_err().report().to_string()
     }
 
     #[test]
@@ -108,16 +126,16 @@ mod tests {
 
     #[test]
     fn mistakes_are_named_with_their_place() {
-        assert!(
-            error("[{\"id\":1,\n\"backend_addr\":1}]").starts_with("map.json:2:"),
-            "{}",
-            error("[{\"id\":1,\n\"backend_addr\":1}]")
-        );
-        let entry = error(r#"[{"id":1024,"backend_addr":"a:1"}]"#);
-        assert_eq!(entry, "map.json: entry 0: `1024` is not a slot (0-1023)");
-        let entry = error(r#"[{"id":1,"backend_addr":"a"}]"#);
-        assert_eq!(entry, "map.json: entry 0: `a` is not an address (host:port)");
-        let entry = error(r#"[{"id":1,"backend_addr":"a:1"},{"id":1,"backend_addr":"a:1"}]"#);
-        assert_eq!(entry, "map.json: entry 1: slot 1 is named twice");
+        let shape = error("[{\"id\":1,\n\"backend_addr\":1}]");
+        assert!(shape.starts_with("not a slot map\n  where  map.json:2:"), "{shape}");
+        for (text, entry, why) in [
+            (r#"[{"id":1024,"backend_addr":"a:1"}]"#, 0, "`1024` is not a slot (0-1023)"),
+            (r#"[{"id":1,"backend_addr":"a"}]"#, 0, "`a` is not an address (host:port)"),
+            (r#"[{"id":1,"backend_addr":"a:1"},{"id":1,"backend_addr":"a:1"}]"#, 1, "slot 1 is named twice"),
+        ] {
+            let told = error(text);
+            let place = format!("\n  where  map.json, entry {entry} from 0\n  why    {why}\n");
+            assert!(told.contains(&place), "{told}");
+        }
     }
 }

@@ -8,6 +8,7 @@
 //! [`join`] registers and goes online, [`watch`] follows what happens then, [`routes`] turns what
 //! the store says into a table.
 
+mod error;
 mod identity;
 mod join;
 mod linked;
@@ -18,86 +19,23 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codis_core::{ParseError, ProductName, Proxy, ProxyId, ProxyState, Versioned};
-use codis_store::{BadStoreAddr, ConnectOptions, ErrorKind, Product, Store, StoreAddr, StoreError};
+use codis_core::{Proxy, ProxyState, Versioned};
+use codis_store::{ConnectOptions, ErrorKind, Product, Store, StoreAddr, StoreError};
 use tokio::net::TcpListener;
 
 use crate::config::{Config, FollowConfig, Secret};
+use crate::report::causes;
 use crate::shutdown::Shutdown;
 use crate::status::Status;
 use crate::table::Table;
 use crate::workers::Workers;
+pub(crate) use error::FollowError;
 use routes::View;
 
 /// First and longest pause between two attempts to do something with the store.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 /// Time that taking the proxy out of the store may take when it stops.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Why the proxy could not follow its product.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum FollowError {
-    /// The address of the store is not one.
-    #[error("--store")]
-    StoreAddress(#[from] BadStoreAddr),
-    /// The address to listen on cannot be published.
-    #[error("--listen")]
-    ListenAddress(#[from] ParseError),
-    /// The store does not answer.
-    #[error(
-        "cannot reach the store {store} within {after:?}; is it running? Try `codisctl --store {store} product list`"
-    )]
-    Unreachable {
-        /// The store.
-        store: StoreAddr,
-        /// How long it was tried.
-        after: Duration,
-        /// The last error.
-        source: Box<StoreError>,
-    },
-    /// The product has no slots.
-    #[error(
-        "product {product} is not initialised in {store}; next: codisctl --store {store} --product {product} product init"
-    )]
-    NotInitialised {
-        /// The product.
-        product: ProductName,
-        /// The store.
-        store: StoreAddr,
-    },
-    /// Another proxy has the same id.
-    #[error(
-        "proxy id {id} is taken by the proxy at {addr} (process {pid}); choose another with --id, or stop that one"
-    )]
-    Taken {
-        /// The id.
-        id: ProxyId,
-        /// Address of the other proxy.
-        addr: String,
-        /// Process of the other proxy.
-        pid: i64,
-    },
-    /// The store refuses something that the proxy cannot do without.
-    #[error("cannot follow product {product}")]
-    Store {
-        /// The product.
-        product: ProductName,
-        /// The cause.
-        source: Box<StoreError>,
-    },
-}
-
-impl FollowError {
-    /// Exit status of the process for this error.
-    pub(crate) fn exit_status(&self) -> u8 {
-        match self {
-            Self::Store { .. } => 1,
-            Self::StoreAddress(_) | Self::ListenAddress(_) => 2,
-            Self::NotInitialised { .. } | Self::Taken { .. } => 4,
-            Self::Unreachable { .. } => 5,
-        }
-    }
-}
 
 /// Serves until `shutdown` or until the store marks this proxy offline.
 ///
@@ -269,17 +207,6 @@ impl Follower {
         }
         Arc::new(table)
     }
-}
-
-/// An error with all its causes in one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Between half of the pause and all of it, so that many proxies do not come back at once.

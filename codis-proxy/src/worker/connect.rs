@@ -13,6 +13,7 @@ use tokio::{
 
 use super::backend::{KillName, Link};
 use crate::config::Limits;
+pub(super) use crate::report::causes as one_line;
 
 /// Why a server could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -25,17 +26,6 @@ pub(super) enum ConnectError {
     Refused { command: &'static str, reply: String },
     #[error("it sent no valid reply to {0}")]
     Garbage(&'static str),
-}
-
-/// The cause in one line, for a client.
-pub(super) fn one_line(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Opens a connection, gives the password and asks for its number on the server.

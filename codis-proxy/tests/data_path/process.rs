@@ -39,7 +39,10 @@ fn an_address_in_use_is_exit_status_1() {
     let addr = taken.local_addr().unwrap().to_string();
     let (status, text) = run(&["--static", "/dev/null", "--listen", &addr, "--admin", "127.0.0.1:0"]);
     assert_eq!(status, Some(1), "{text}");
-    assert!(text.contains(&format!("cannot listen on {addr}")) && text.contains("--listen"), "{text}");
+    let told = format!(
+        "error: cannot listen on {addr}\n  where  --listen {addr}\n  why    address already in use\n  next "
+    );
+    assert!(text.contains(&told), "{text}");
 }
 
 #[test]
@@ -57,11 +60,23 @@ fn mistakes_are_exit_status_2_and_say_where() {
     assert!(text.contains("map.json:2:"), "{text}");
     let (status, text) = run(&[&["--static", "/no/such/file"][..], &some].concat());
     assert_eq!(status, Some(2), "{text}");
-    assert!(text.contains("cannot read the slot map /no/such/file"), "{text}");
+    assert!(
+        text.contains(
+            "cannot read the slot map\n  where  /no/such/file\n  why    no such file or directory\n  next "
+        ),
+        "{text}"
+    );
     let toml = write("codis.toml", "[proxy]\nmax_clients = \"many\"\n");
     let (status, text) = run(&["--static", "x", "--config", &toml]);
     assert_eq!(status, Some(2), "{text}");
-    assert!(text.contains("codis.toml:2:"), "{text}");
+    assert!(
+        text.starts_with("error: codis.toml line 2: wrong value for `proxy.max_clients`\n  where "),
+        "{text}"
+    );
+    assert!(
+        text.contains("codis.toml:2:1   max_clients = \"many\"\n  why    it takes a whole number from"),
+        "{text}"
+    );
     let (status, text) = run(&[]);
     assert_eq!(status, Some(2), "{text}");
     assert!(text.contains("the store is not given"), "{text}");
