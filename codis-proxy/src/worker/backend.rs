@@ -8,7 +8,7 @@ use codis_core::{Addr, SlotId};
 use codis_resp::{CommandId, ReplyScanner};
 use tokio::net::TcpStream;
 
-use super::{buffers::OutBuf, meter::Meter, pinned::Pinned, session::SessionId};
+use super::{buffers::OutBuf, meter::Meter, pinned::Pinned, proto::Proto, session::SessionId};
 
 /// Place of a backend in its worker.
 pub(super) type BackendId = usize;
@@ -82,6 +82,12 @@ pub(super) struct PartialReply {
 
 pub(super) struct Backend {
     pub(super) addr: Addr,
+    /// What is spoken on the connection.
+    pub(super) proto: Proto,
+    /// The shared connection to the same server that speaks RESP3; only of one that speaks RESP2.
+    pub(super) in_resp3: Option<BackendId>,
+    /// The server does not know the protocol, it has said at the last try.
+    pub(super) too_old: bool,
     pub(super) state: State,
     /// Counts connections, so that a task can tell whether its own is still the current one.
     pub(super) generation: u64,
@@ -114,9 +120,12 @@ pub(super) struct Backend {
 }
 
 impl Backend {
-    pub(super) fn new(addr: Addr) -> Self {
+    pub(super) fn new(addr: Addr, proto: Proto) -> Self {
         Self {
             addr,
+            proto,
+            in_resp3: None,
+            too_old: false,
             state: State::Down,
             generation: 0,
             waker: None,
@@ -158,6 +167,7 @@ impl Backend {
     pub(super) fn is_useless(&self) -> bool {
         let busy = self.killing || matches!(self.state, State::Connecting);
         let pinned = self.pinned.as_ref().is_some_and(|pinned| !pinned.is_free());
-        !self.used && !pinned && !busy && self.pending.is_empty() && self.dead.is_empty()
+        let led_to = self.in_resp3.is_some();
+        !self.used && !pinned && !led_to && !busy && self.pending.is_empty() && self.dead.is_empty()
     }
 }

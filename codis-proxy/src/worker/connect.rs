@@ -11,7 +11,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::backend::{KillName, Link};
+use super::{
+    backend::{KillName, Link},
+    proto::Proto,
+};
 use crate::config::Limits;
 pub(super) use crate::report::causes as one_line;
 
@@ -24,14 +27,19 @@ pub(super) enum ConnectError {
     Timeout(Duration),
     #[error("it refused {command}: {reply}")]
     Refused { command: &'static str, reply: String },
+    #[error("it does not know RESP3 (version 6): {0}")]
+    TooOld(String),
     #[error("it sent no valid reply to {0}")]
     Garbage(&'static str),
 }
 
-/// Opens a connection, gives the password and asks for its number on the server.
-pub(super) async fn connect(addr: &Addr, limits: &Limits) -> Result<Link, ConnectError> {
+/// Opens a connection, gives the password, agrees on the protocol and asks for its number on the server.
+pub(super) async fn connect(addr: &Addr, proto: Proto, limits: &Limits) -> Result<Link, ConnectError> {
     let opening = async {
         let mut stream = dial(addr, limits).await?;
+        if proto == Proto::Resp3 {
+            speak_resp3(&mut stream).await?;
+        }
         let id = call(&mut stream, "CLIENT", &[b"CLIENT", b"ID"]).await?;
         // Both came with version 5.
         let unblocks = integer(&id).is_some();
@@ -49,6 +57,17 @@ pub(super) async fn connect(addr: &Addr, limits: &Limits) -> Result<Link, Connec
     timeout(limits.connect_timeout, opening)
         .await
         .unwrap_or(Err(ConnectError::Timeout(limits.connect_timeout)))
+}
+
+async fn speak_resp3(stream: &mut TcpStream) -> Result<(), ConnectError> {
+    let reply = call(stream, "HELLO", &[b"HELLO", b"3"]).await?;
+    match reply.first() {
+        Some(b'%') => Ok(()),
+        _ if reply.starts_with(b"-NOPROTO") || contains(&reply, b"unknown command") => {
+            Err(ConnectError::TooOld(line(&reply)))
+        }
+        _ => Err(refused("HELLO", &reply)),
+    }
 }
 
 /// The id of this connection in the server's list of clients, found by a name that no other one has.
@@ -140,8 +159,12 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 }
 
 fn refused(command: &'static str, reply: &[u8]) -> ConnectError {
-    let reply = String::from_utf8_lossy(reply).trim_start_matches('-').trim_end().to_owned();
-    ConnectError::Refused { command, reply }
+    ConnectError::Refused { command, reply: line(reply) }
+}
+
+/// The text of an error reply.
+fn line(reply: &[u8]) -> String {
+    String::from_utf8_lossy(reply).trim_start_matches('-').trim_end().to_owned()
 }
 
 /// One request, one reply, on a connection that nobody else uses yet.

@@ -175,11 +175,11 @@ impl Worker {
         verdict: Option<Verdict>,
     ) -> Result<BackendId, Outcome> {
         match self.target(slot) {
-            Target::Backend(backend) => Ok(backend),
+            Target::Backend(backend) => Ok(self.in_proto_of(id, backend)),
             Target::Hold => Err(self.park(id, slot)),
             Target::Nowhere => Err(self.nowhere(id, command, slot)),
             Target::Settle(backend) => match self.unsettled(slot, command, frame, verdict) {
-                Ok(None) => Ok(backend),
+                Ok(None) => Ok(self.in_proto_of(id, backend)),
                 Ok(Some(keys)) => Err(self.settle(id, SmallVec::from_buf([(slot, keys)]))),
                 Err(reply) => Err(self.failed(id, command, &reply)),
             },

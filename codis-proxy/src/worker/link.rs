@@ -41,9 +41,9 @@ impl Worker {
         backend.state = State::Connecting;
         backend.generation += 1;
         let (addr, limits, me) = (backend.addr.clone(), self.limits.clone(), self.me.clone());
-        let generation = backend.generation;
+        let (generation, proto) = (backend.generation, backend.proto);
         spawn_local(async move {
-            let link = connect(&addr, &limits).await;
+            let link = connect(&addr, proto, &limits).await;
             let Some(worker) = me.upgrade() else { return };
             if worker.borrow_mut().opened(id, link) {
                 std::future::poll_fn(move |cx| worker.borrow_mut().poll_backend(id, generation, cx)).await;
@@ -55,6 +55,7 @@ impl Worker {
     /// True if there is a connection now.
     fn opened(&mut self, id: BackendId, link: Result<Link, ConnectError>) -> bool {
         self.look_at_clock();
+        self.backends[id].too_old = matches!(link, Err(ConnectError::TooOld(_)));
         match self.fit(id, link) {
             Ok(link) => {
                 let backend = &mut self.backends[id];

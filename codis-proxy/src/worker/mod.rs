@@ -12,6 +12,7 @@ mod connect;
 mod dispatch;
 mod early;
 mod fanout;
+mod glob;
 mod info;
 mod link;
 mod local;
@@ -20,6 +21,7 @@ mod park;
 mod pinned;
 mod pinned_block;
 mod pinned_multi;
+mod proto;
 mod receive;
 mod replies;
 mod scripts;
@@ -57,6 +59,7 @@ use self::{
     meter::Meter,
     park::Verdict,
     pinned::Pins,
+    proto::Proto,
     scripts::Given,
     session::{Session, SessionId},
     slots::Slots,
@@ -118,6 +121,7 @@ struct Worker {
     slots: Slots,
     sessions: Slab<Box<Session>>,
     backends: Slab<Backend>,
+    /// The connections that speak RESP2; they lead to those that speak RESP3.
     by_addr: HashMap<Addr, BackendId>,
     splits: Splits,
     pins: Pins,
@@ -265,11 +269,19 @@ impl Worker {
         match self.by_addr.get(addr) {
             Some(id) => *id,
             None => {
-                let id = self.backends.insert(Backend::new(addr.clone()));
+                let id = self.add_backend(addr.clone(), Proto::Resp2);
                 self.by_addr.insert(addr.clone(), id);
                 id
             }
         }
+    }
+
+    fn add_backend(&mut self, addr: Addr, proto: Proto) -> BackendId {
+        let mut backend = Backend::new(addr, proto);
+        // A task of an earlier backend in the same place must not take this one for its own.
+        backend.generation = self.next_token << 16;
+        self.next_token += 1;
+        self.backends.insert(backend)
     }
 
     /// No more requests are read; sessions close once they have their replies.

@@ -20,6 +20,7 @@ use super::{
     park::Verdict,
     pinned_block::Blocked,
     pinned_multi::Transaction,
+    proto::Proto,
     session::{Payload, SessionId},
 };
 
@@ -131,9 +132,10 @@ impl Worker {
             return Err(self.refuse(id, command, text));
         }
         let addr = self.backends[server].addr.clone();
-        let backend = match self.take_idle(&addr) {
+        let proto = self.sessions[id].proto;
+        let backend = match self.take_idle(&addr, proto) {
             Some(backend) => backend,
-            None => self.open_pinned(addr).map_err(|reply| self.failed(id, command, &reply))?,
+            None => self.open_pinned(addr, proto).map_err(|reply| self.failed(id, command, &reply))?,
         };
         let pinned = Pinned { holder: Some(id), slot: Some(slot), ..Pinned::default() };
         self.backends[backend].pinned = Some(Box::new(pinned));
@@ -143,22 +145,18 @@ impl Worker {
         Ok(backend)
     }
 
-    fn take_idle(&mut self, addr: &Addr) -> Option<BackendId> {
+    fn take_idle(&mut self, addr: &Addr, proto: Proto) -> Option<BackendId> {
         let usable = |id: &BackendId| {
             let backend = &self.backends[*id];
-            backend.addr == *addr && matches!(backend.state, State::Up(_))
+            backend.addr == *addr && backend.proto == proto && matches!(backend.state, State::Up(_))
         };
         let place = self.pins.idle.iter().rposition(usable)?;
         Some(self.pins.idle.swap_remove(place))
     }
 
-    fn open_pinned(&mut self, addr: Addr) -> Result<BackendId, Vec<u8>> {
-        let mut backend = Backend::new(addr);
-        backend.used = false;
-        // A task of an earlier backend in the same place must not take this one for its own.
-        backend.generation = self.next_token << 16;
-        self.next_token += 1;
-        let id = self.backends.insert(backend);
+    fn open_pinned(&mut self, addr: Addr, proto: Proto) -> Result<BackendId, Vec<u8>> {
+        let id = self.add_backend(addr, proto);
+        self.backends[id].used = false;
         self.open(id).map(|()| id)
     }
 

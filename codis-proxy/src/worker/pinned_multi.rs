@@ -214,10 +214,11 @@ impl Worker {
         frame: Frame<'_>,
         verdict: &mut Option<Verdict>,
     ) -> Result<Outcome, Outcome> {
+        let null = self.sessions[id].proto.null_array();
         let transaction = self.state(id);
         let verdict_of_ours = match (&transaction.broken, transaction.watched) {
             _ if transaction.dirty => Some(ABORTED.to_vec()),
-            (Some(_), true) => Some(b"*-1\r\n".to_vec()),
+            (Some(_), true) => Some(null.to_vec()),
             (Some(why), false) => {
                 Some(format!("-EXECABORT Transaction discarded because of: {why}\r\n").into())
             }

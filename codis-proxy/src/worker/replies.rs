@@ -118,6 +118,10 @@ impl Worker {
     /// Hands a reply to the request that has waited longest.
     #[inline]
     fn hand_one(&mut self, id: BackendId, payload: Payload<'_>, run: Option<Run>) -> io::Result<Option<Run>> {
+        if payload.is_push() {
+            // RESP3 only: it answers nothing.
+            return Ok(run);
+        }
         let Some(pending) = self.backends[id].pending.pop_front() else {
             return Err(io::Error::other("a reply that nobody asked for"));
         };

@@ -82,6 +82,7 @@ impl Worker {
             && let Some(sha) = Sha::parse(frame.arg(1))
             && let Some(backend) = self.server_of(command, frame)
         {
+            let backend = self.in_proto_of(id, backend);
             match self.ready(backend, id) {
                 Ok(true) => self.give_script(backend, sha, version),
                 Ok(false) => return Err(Outcome::Wait),

@@ -17,6 +17,7 @@ use super::{
     buffers::{BIG, OutBuf, Pool},
     early::Early,
     pinned::Pinning,
+    proto::Proto,
 };
 
 /// Place of a session in its worker.
@@ -40,6 +41,11 @@ impl Payload<'_> {
 
     pub(super) fn is_error(&self) -> bool {
         self.bytes().first() == Some(&b'-')
+    }
+
+    /// True for what a server says without having been asked.
+    pub(super) fn is_push(&self) -> bool {
+        self.bytes().first() == Some(&b'>')
     }
 }
 
@@ -99,6 +105,8 @@ pub(super) struct Session {
     /// No more requests are read; it closes when all owed replies are written.
     pub(super) closing: bool,
     pub(super) authenticated: bool,
+    /// Changes only while nothing is owed.
+    pub(super) proto: Proto,
 }
 
 impl Session {
@@ -122,6 +130,7 @@ impl Session {
             backlog: false,
             closing: false,
             authenticated,
+            proto: Proto::default(),
         }
     }
 

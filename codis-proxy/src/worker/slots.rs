@@ -203,6 +203,9 @@ impl Worker {
             for server in route.servers() {
                 let id = self.backend_for(&server.addr);
                 self.backends[id].used = true;
+                if let Some(twin) = self.backends[id].in_resp3 {
+                    self.backends[twin].used = true;
+                }
             }
         }
     }

@@ -69,7 +69,7 @@ impl PartReply {
 
 /// A request under way at several servers.
 pub(super) struct Split {
-    session: SessionId,
+    pub(super) session: SessionId,
     seq: u32,
     command: CommandId,
     at: u64,
@@ -144,6 +144,7 @@ impl Worker {
                 }
                 _ => return self.park(id, slot),
             };
+            let backend = self.in_proto_of(id, backend);
             let part = parts.iter().position(|part| part.backend == backend).unwrap_or_else(|| {
                 parts.push(Part::new(backend));
                 parts.len() - 1

@@ -152,10 +152,14 @@ impl Worker {
         }
         for id in useless {
             let backend = self.backends.remove(id);
-            if backend.pinned.is_none() {
-                self.by_addr.remove(&backend.addr);
-            } else if let Some(main) = self.by_addr.get(&backend.addr).copied() {
-                self.backends[main].add_traffic(&backend);
+            match self.by_addr.get(&backend.addr).copied() {
+                Some(main) if main == id => drop(self.by_addr.remove(&backend.addr)),
+                Some(main) => {
+                    let main = &mut self.backends[main];
+                    main.add_traffic(&backend);
+                    main.in_resp3.take_if(|twin| *twin == id);
+                }
+                None => {}
             }
             self.given.forget(id);
             if let Some(waker) = backend.waker {

@@ -9,6 +9,7 @@ mod garbage;
 mod limits;
 mod pipeline;
 mod process;
+mod resp3;
 mod scripts;
 mod sessions;
 mod split;

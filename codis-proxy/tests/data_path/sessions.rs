@@ -46,7 +46,6 @@ fn what_only_a_proxy_says() {
     let mut client = cluster.client();
     let mut say = |args: &[&str]| client.call(args).unwrap();
     assert_eq!(say(&["SELECT", "1"]).text(), "ERR invalid DB index, only accept DB 0");
-    assert_eq!(say(&["HELLO", "3"]).text(), "NOPROTO unsupported protocol version");
     assert_eq!(
         say(&["CONFIG", "SET", "a", "b"]).text(),
         "ERR command 'config' is not allowed through codis-proxy"

@@ -143,10 +143,38 @@ pub fn array_header(reply: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
+/// Count of values in any aggregate reply, array, set, map (two for each entry) or push, and the length of its
+/// header; `None` for any other reply and for a null array.
+pub fn aggregate_header(reply: &[u8]) -> Option<(usize, usize)> {
+    let (kind, Header::Number(count, next)) = (*reply.first()?, header(reply, 1)) else { return None };
+    let count = usize::try_from(count).ok()?;
+    match kind {
+        b'*' | b'~' | b'>' => Some((count, next)),
+        b'%' => Some((count.checked_mul(2)?, next)),
+        _ => None,
+    }
+}
+
 /// Value of an integer reply; `None` for any other reply.
 pub fn integer(reply: &[u8]) -> Option<i64> {
     match (reply.first(), header(reply, 1.min(reply.len()))) {
         (Some(b':'), Header::Number(value, _)) => Some(value),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_tell_how_many_values_follow() {
+        assert_eq!(aggregate_header(b"*2\r\n"), Some((2, 4)));
+        assert_eq!(aggregate_header(b"%12\r\n"), Some((24, 5)));
+        assert_eq!(aggregate_header(b"~0\r\n"), Some((0, 4)));
+        assert_eq!(aggregate_header(b">3\r\n"), Some((3, 4)));
+        for none in [&b""[..], b"*", b"*-1\r\n", b"$1\r\nx\r\n", b"|1\r\n", b"_\r\n"] {
+            assert_eq!(aggregate_header(none), None);
+        }
     }
 }

@@ -71,6 +71,13 @@ impl RedisBuilder {
         self
     }
 
+    /// Does not know this command, as a server from before it.
+    #[must_use]
+    pub fn without(mut self, command: &str) -> Self {
+        self.args.extend(["--rename-command".into(), command.into(), format!("{command}-is-gone")]);
+        self
+    }
+
     /// What it has acknowledged survives a SIGKILL. Without `always` a server whose disk is slow answers before
     /// it has written.
     #[must_use]

@@ -7,7 +7,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// A RESP2 reply.
+/// A reply; from `Null` on only RESP3 has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// `+text`
@@ -20,17 +20,37 @@ pub enum Reply {
     Bulk(Option<Vec<u8>>),
     /// `*items`, `None` for the null array.
     Array(Option<Vec<Reply>>),
+    /// `_`
+    Null,
+    /// `,number`, as it was written.
+    Double(String),
+    /// `#t` or `#f`
+    Bool(bool),
+    /// `(number`
+    Big(String),
+    /// `=txt:text`, with its first four characters.
+    Verbatim(String),
+    /// `%entries`
+    Map(Vec<(Reply, Reply)>),
+    /// `~items`
+    Set(Vec<Reply>),
+    /// `>items`
+    Push(Vec<Reply>),
 }
 
 impl Reply {
-    /// The reply as text: a status, an error, a number or a bulk string; empty for nulls and arrays.
+    /// The reply as text: a status, an error, a number or a string; empty for nulls and what holds others.
     #[must_use]
     pub fn text(&self) -> String {
         match self {
-            Self::Status(text) | Self::Error(text) => text.clone(),
+            Self::Status(text) | Self::Error(text) | Self::Double(text) | Self::Big(text) => text.clone(),
+            Self::Verbatim(text) => text.get(4..).unwrap_or_default().to_owned(),
+            Self::Bool(value) => value.to_string(),
             Self::Int(number) => number.to_string(),
             Self::Bulk(Some(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
-            Self::Bulk(None) | Self::Array(_) => String::new(),
+            Self::Bulk(None) | Self::Array(_) | Self::Null | Self::Map(_) | Self::Set(_) | Self::Push(_) => {
+                String::new()
+            }
         }
     }
 
@@ -69,7 +89,7 @@ impl RespClient {
     /// Sends one command and reads its reply.
     ///
     /// # Errors
-    /// When the connection breaks, times out, or the reply is not RESP2.
+    /// When the connection breaks, times out, or the reply is none.
     pub fn call<A: AsRef<[u8]>>(&mut self, args: &[A]) -> io::Result<Reply> {
         self.send(&encode(args))?;
         self.read()
@@ -86,7 +106,7 @@ impl RespClient {
     /// Reads one reply.
     ///
     /// # Errors
-    /// `UnexpectedEof` when the peer has closed; `InvalidData` when it does not speak RESP2.
+    /// `UnexpectedEof` when the peer has closed; `InvalidData` when it does not speak RESP.
     pub fn read(&mut self) -> io::Result<Reply> {
         let line = self.line()?;
         let (kind, rest) = line.split_at_checked(1).ok_or_else(|| invalid(&line))?;
@@ -96,21 +116,40 @@ impl RespClient {
             ":" => rest.parse().map(Reply::Int).map_err(|_| invalid(&line)),
             "$" => match length(&line)? {
                 None => Ok(Reply::Bulk(None)),
-                Some(len) => {
-                    let mut bytes = vec![0; len + 2];
-                    self.stream.read_exact(&mut bytes)?;
-                    bytes.truncate(len);
-                    Ok(Reply::Bulk(Some(bytes)))
-                }
+                Some(len) => self.bytes(len).map(|bytes| Reply::Bulk(Some(bytes))),
             },
             "*" => match length(&line)? {
                 None => Ok(Reply::Array(None)),
-                Some(len) => {
-                    (0..len).map(|_| self.read()).collect::<io::Result<_>>().map(|v| Reply::Array(Some(v)))
-                }
+                Some(len) => self.items(len).map(|items| Reply::Array(Some(items))),
             },
+            "_" => Ok(Reply::Null),
+            "," => Ok(Reply::Double(rest.to_owned())),
+            "#" => Ok(Reply::Bool(rest == "t")),
+            "(" => Ok(Reply::Big(rest.to_owned())),
+            "=" => {
+                let bytes = self.bytes(length(&line)?.ok_or_else(|| invalid(&line))?)?;
+                Ok(Reply::Verbatim(String::from_utf8_lossy(&bytes).into_owned()))
+            }
+            "~" => self.items(length(&line)?.unwrap_or(0)).map(Reply::Set),
+            ">" => self.items(length(&line)?.unwrap_or(0)).map(Reply::Push),
+            "%" => {
+                let len = length(&line)?.unwrap_or(0);
+                let entry = |_| Ok((self.read()?, self.read()?));
+                (0..len).map(entry).collect::<io::Result<_>>().map(Reply::Map)
+            }
             _ => Err(invalid(&line)),
         }
+    }
+
+    fn bytes(&mut self, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len + 2];
+        self.stream.read_exact(&mut bytes)?;
+        bytes.truncate(len);
+        Ok(bytes)
+    }
+
+    fn items(&mut self, len: usize) -> io::Result<Vec<Reply>> {
+        (0..len).map(|_| self.read()).collect()
     }
 
     /// Reads one reply and returns its bytes.
@@ -208,5 +247,5 @@ fn length(line: &str) -> io::Result<Option<usize>> {
 }
 
 fn invalid(line: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("not a RESP2 reply: {line:?}"))
+    io::Error::new(io::ErrorKind::InvalidData, format!("not a reply: {line:?}"))
 }

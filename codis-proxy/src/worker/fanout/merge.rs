@@ -1,19 +1,24 @@
 //! The replies of all masters put together. None of them is an error here.
 
 use codis_core::PROBE_KEYS;
-use codis_resp::{Cut, Fan, ReplyScanner, array_header, integer, push_array_header, push_bulk, push_integer};
+use codis_resp::{
+    Cut, Fan, ReplyScanner, aggregate_header, array_header, integer, push_array_header, push_bulk,
+    push_integer,
+};
+
+use crate::worker::proto::Proto;
 
 /// Writes the reply to the whole request.
 ///
 /// # Errors
 /// The text of an error reply.
-pub(super) fn merge(fan: Fan, replies: &[&[u8]], out: &mut Vec<u8>) -> Result<(), String> {
+pub(super) fn merge(fan: Fan, proto: Proto, replies: &[&[u8]], out: &mut Vec<u8>) -> Result<(), String> {
     let merged = match fan {
         Fan::Dbsize => replies.iter().map(|reply| integer(reply)).sum::<Option<i64>>().map(|sum| {
             push_integer(out, sum);
         }),
         Fan::Keys => keys(replies, out),
-        Fan::RandomKey => random_key(replies, out),
+        Fan::RandomKey => random_key(proto, replies, out),
         Fan::ScriptExists => exists(replies, out),
         Fan::FunctionStats => {
             let busy = replies.iter().find(|reply| runs_a_function(reply)).or(replies.first());
@@ -46,7 +51,7 @@ fn alike(replies: &[&[u8]], out: &mut Vec<u8>, same: impl Fn(&[u8], &[u8]) -> bo
     Ok(())
 }
 
-/// The elements of an array reply, each as a whole reply.
+/// The elements of an array or set, or the keys and values of a map, each as a whole reply.
 struct Elements<'a> {
     rest: &'a [u8],
     left: usize,
@@ -54,7 +59,7 @@ struct Elements<'a> {
 
 impl<'a> Elements<'a> {
     fn of(reply: &'a [u8]) -> Option<Self> {
-        let (left, header) = array_header(reply)?;
+        let (left, header) = aggregate_header(reply)?;
         Some(Self { rest: &reply[header..], left })
     }
 }
@@ -101,7 +106,7 @@ fn keys(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
 }
 
 /// One of the first half of the replies, each as likely as the second half says that it has keys.
-fn random_key(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+fn random_key(proto: Proto, replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
     let (found, sizes) = replies.split_at(replies.len() / 2);
     let mut sum = 0;
     let mut candidates = Vec::new();
@@ -112,7 +117,7 @@ fn random_key(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
         }
     }
     if candidates.is_empty() {
-        out.extend_from_slice(b"$-1\r\n");
+        out.extend_from_slice(proto.null());
         return Some(());
     }
     let drawn = rand::random_range(0..sum);
@@ -146,7 +151,7 @@ fn runs_a_function(stats: &[u8]) -> bool {
     running.is_some_and(|script| !matches!(script, b"*-1\r\n" | b"$-1\r\n" | b"_\r\n"))
 }
 
-/// Everything in a reply that is no array, sorted: what servers list in an order of their own.
+/// Everything in a reply that holds nothing else, sorted: what servers list in an order of their own.
 fn leaves(reply: &[u8]) -> Vec<&[u8]> {
     let mut leaves = Vec::new();
     let mut rest = vec![reply];
@@ -189,7 +194,7 @@ mod tests {
     fn merged(fan: Fan, replies: &[&str]) -> Result<String, String> {
         let replies: Vec<&[u8]> = replies.iter().map(|reply| reply.as_bytes()).collect();
         let mut out = Vec::new();
-        merge(fan, &replies, &mut out).map(|()| String::from_utf8(out).unwrap())
+        merge(fan, Proto::Resp2, &replies, &mut out).map(|()| String::from_utf8(out).unwrap())
     }
 
     #[test]

@@ -69,7 +69,9 @@ impl Worker {
             Fan::ScriptLoad => Sequel::Script(Bytes::copy_from_slice(frame.arg(2))),
             _ => Sequel::Merge(fan),
         };
-        let mut parts: SmallVec<[Part; 4]> = plan.masters().iter().map(|id| Part::new(*id)).collect();
+        let masters: SmallVec<[BackendId; 4]> =
+            plan.masters().iter().map(|master| self.in_proto_of(id, *master)).collect();
+        let mut parts: SmallVec<[Part; 4]> = masters.iter().map(|id| Part::new(*id)).collect();
         if let Some(outcome) = self.parts_ready(id, command, &parts) {
             return outcome;
         }
@@ -84,9 +86,9 @@ impl Worker {
             }
         }
         if fan == Fan::RandomKey {
-            parts.extend(plan.masters().iter().map(|id| Part::new(*id)));
+            parts.extend(masters.iter().map(|id| Part::new(*id)));
             let outcome = self.await_parts(id, command, parts, slots, Some(sequel));
-            plan.masters().iter().for_each(|id| self.ask_size(*id));
+            masters.iter().for_each(|id| self.ask_size(*id));
             return outcome;
         }
         self.await_parts(id, command, parts, slots, Some(sequel))
@@ -102,7 +104,7 @@ impl Worker {
     }
 
     /// The masters of the current table.
-    fn plan(&mut self) -> Rc<Plan> {
+    pub(super) fn plan(&mut self) -> Rc<Plan> {
         let (table, by_addr) = (&self.table, &self.by_addr);
         self.plan.get_or_insert_with(|| Rc::new(Plan::new(table, |addr| by_addr.get(addr).copied()))).clone()
     }
@@ -151,7 +153,8 @@ impl Worker {
             let text = format!("ERR SCAN over more than {MAX_STEPS} servers is not supported");
             return self.refuse(id, command, &text);
         }
-        let parts: SmallVec<[Part; 4]> = SmallVec::from_iter([Part::new(plan.steps()[cursor.step])]);
+        let master = self.in_proto_of(id, plan.steps()[cursor.step]);
+        let parts: SmallVec<[Part; 4]> = SmallVec::from_iter([Part::new(master)]);
         if let Some(outcome) = self.parts_ready(id, command, &parts) {
             return outcome;
         }
@@ -171,6 +174,7 @@ impl Worker {
         sequel: Sequel,
         out: &'a mut Vec<u8>,
     ) -> (Payload<'a>, bool) {
+        let proto = self.sessions.get(split.session).map(|session| session.proto).unwrap_or_default();
         let replies: SmallVec<[&[u8]; 8]> = split.parts.iter().map(|part| part.reply.bytes()).collect();
         let merged = match replies.iter().find(|reply| reply.first() == Some(&b'-')) {
             Some(error) => {
@@ -179,12 +183,12 @@ impl Worker {
             }
             None => match sequel {
                 Sequel::Scan(plan, step) => self.scanned(&plan, step, replies[0], out),
-                Sequel::Script(body) => merge::merge(Fan::ScriptLoad, &replies, out).inspect(|()| {
+                Sequel::Script(body) => merge::merge(Fan::ScriptLoad, proto, &replies, out).inspect(|()| {
                     if let Some(sha) = merge::bulk(out).and_then(Sha::parse) {
                         self.scripts.keep(sha, body);
                     }
                 }),
-                Sequel::Merge(fan) => merge::merge(fan, &replies, out),
+                Sequel::Merge(fan) => merge::merge(fan, proto, &replies, out),
             },
         };
         if let Err(why) = merged {

@@ -58,7 +58,7 @@ impl Plan {
     }
 
     /// Every master once.
-    pub(super) fn masters(&self) -> &[BackendId] {
+    pub(in crate::worker) fn masters(&self) -> &[BackendId] {
         &self.steps[..self.masters.min(self.steps.len())]
     }
 
