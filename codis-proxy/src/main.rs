@@ -4,6 +4,7 @@ mod admin;
 mod args;
 mod config;
 mod follow;
+mod journal;
 mod moving;
 mod registry;
 mod report;

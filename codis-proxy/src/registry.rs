@@ -91,9 +91,14 @@ impl Registry {
         self.lock().names.get(&id).map(|name| name.to_string())
     }
 
+    /// Where the client has come from; nothing if it is gone.
+    pub(crate) fn address(&self, id: u64) -> Option<String> {
+        self.lock().all.get(&id).map(|client| client.peer.to_string())
+    }
+
     /// Where the client has come from, for messages about it.
     pub(crate) fn peer(&self, id: u64) -> String {
-        self.lock().all.get(&id).map_or_else(|| "gone".to_owned(), |client| client.peer.to_string())
+        self.address(id).unwrap_or_else(|| "gone".to_owned())
     }
 
     /// The line of CLIENT INFO.

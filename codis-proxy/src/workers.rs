@@ -11,6 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use codis_admin::FailedOp;
 use codis_resp::{Class, lookup};
 use futures::future::join_all;
 use tokio::{
@@ -22,11 +23,12 @@ use tokio::{
 
 use crate::{
     config::{Config, Limits},
+    journal::{Cause, Journal},
     registry::Registry,
     scripts::Scripts,
     stats::{Stats, add_calls},
     table::{Route, Table},
-    worker::{self, Order},
+    worker::{self, Order, Shared},
 };
 
 /// Orders that may wait for one worker.
@@ -45,6 +47,7 @@ struct Inner {
     table: ArcSwap<Table>,
     limits: Arc<Limits>,
     registry: Arc<Registry>,
+    journal: Arc<Journal>,
     stopping: AtomicBool,
     acceptor: Mutex<Option<AbortHandle>>,
 }
@@ -57,14 +60,17 @@ impl Workers {
     pub(crate) fn start(config: &Config) -> io::Result<Self> {
         let limits = Arc::new(config.limits.clone());
         let registry = Arc::new(Registry::default());
+        let journal = Arc::new(Journal::default());
         let scripts = Arc::new(Scripts::default());
+        let shared =
+            Shared { limits: limits.clone(), registry: registry.clone(), scripts, journal: journal.clone() };
         let mut orders = Vec::new();
         for number in 0..config.workers {
             let (sender, receiver) = mpsc::channel(ORDERS);
-            let (limits, registry, scripts) = (limits.clone(), registry.clone(), scripts.clone());
+            let shared = shared.clone();
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 let _watch = ExitOnPanic;
-                if let Err(error) = worker::run(limits, registry, scripts, receiver) {
+                if let Err(error) = worker::run(shared, receiver) {
                     tracing::error!(%error, "a worker could not be started");
                     std::process::exit(1);
                 }
@@ -76,6 +82,7 @@ impl Workers {
             table: ArcSwap::from_pointee(Table::unassigned()),
             limits,
             registry,
+            journal,
             stopping: AtomicBool::new(false),
             acceptor: Mutex::new(None),
         };
@@ -113,6 +120,11 @@ impl Workers {
             task.abort();
         }
         self.ask_all(Order::Stop).await;
+    }
+
+    /// What has failed.
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.inner.journal
     }
 
     /// Counters of all workers, summed.
@@ -194,6 +206,11 @@ async fn deal(
     peer: SocketAddr,
 ) -> io::Result<()> {
     let Some(client) = inner.registry.add(peer, inner.limits.max_clients) else {
+        inner.journal.failed(Cause::TooManyClients, || FailedOp {
+            client: Some(peer.to_string()),
+            why: "ERR max number of clients reached".to_owned(),
+            ..FailedOp::default()
+        });
         // Whether this client reads it is its own affair; nobody waits for it.
         tokio::spawn(async move {
             let farewell = stream.write_all(b"-ERR max number of clients reached\r\n");

@@ -52,6 +52,7 @@ pub(crate) async fn serve(listener: TcpListener, workers: Workers, status: Statu
         .route("/", get(index))
         .route("/stats", get(stats))
         .route("/slots", get(slots))
+        .route("/errors", get(errors))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_page))
@@ -66,7 +67,7 @@ pub(crate) async fn serve(listener: TcpListener, workers: Workers, status: Statu
 }
 
 async fn index() -> &'static str {
-    "codis-proxy admin pages: /stats /slots /healthz /readyz /metrics /debug/vars /MoniData /slotsinfo\n"
+    "codis-proxy admin pages: /stats /slots /errors /healthz /readyz /metrics /debug/vars /MoniData /slotsinfo\n"
 }
 
 async fn stats(State(source): State<Source>) -> Response {
@@ -77,6 +78,10 @@ async fn stats(State(source): State<Source>) -> Response {
 
 async fn slots(State(source): State<Source>) -> Response {
     Json(pages::slots(&source.workers.table())).into_response()
+}
+
+async fn errors(State(source): State<Source>) -> Response {
+    Json(source.workers.journal().errors()).into_response()
 }
 
 /// The process is alive if it answers.

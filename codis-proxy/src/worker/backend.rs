@@ -5,40 +5,15 @@ use std::{collections::VecDeque, task::Waker};
 
 use bytes::BytesMut;
 use codis_core::{Addr, SlotId};
-use codis_resp::{CommandId, ReplyScanner};
+use codis_resp::ReplyScanner;
 use tokio::net::TcpStream;
 
-use super::{buffers::OutBuf, meter::Meter, pinned::Pinned, proto::Proto, session::SessionId};
+use super::{
+    buffers::OutBuf, meter::Meter, pending::Pending, pinned::Pinned, proto::Proto, session::SessionId,
+};
 
 /// Place of a backend in its worker.
 pub(super) type BackendId = usize;
-
-/// Who waits for a reply.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Asker {
-    /// A session, for a request that was forwarded as it came.
-    Session { session: SessionId, seq: u32, slot: SlotId },
-    /// A split request, for one of its parts.
-    Split { split: usize, part: usize },
-    /// A session, on a connection of its own; `last`: nothing is open there afterwards.
-    Pinned { session: SessionId, seq: u32, last: bool },
-    /// Nobody: it was asked by the proxy itself, on a pinned connection.
-    Own { last: bool },
-}
-
-impl Asker {
-    /// Nobody: the reply to a request of our own, which is passed over.
-    pub(super) const NOBODY: Self = Self::Split { split: usize::MAX, part: 0 };
-}
-
-/// A request that has been queued for the server and not been answered.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pending {
-    pub(super) asker: Asker,
-    pub(super) command: CommandId,
-    /// When it came, microseconds of the worker's clock.
-    pub(super) at: u64,
-}
 
 /// What a connection is called on the server, so that it can be killed there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,10 +24,18 @@ pub(super) enum KillName {
     LocalAddr(String),
 }
 
+/// The same with the process that gave it: another one has other clients under the same names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ServerName {
+    pub(super) kill: KillName,
+    /// The server's `run_id`, if it tells it.
+    pub(super) run: Option<String>,
+}
+
 /// A connection that is ready for requests.
 pub(super) struct Link {
     pub(super) stream: TcpStream,
-    pub(super) name: KillName,
+    pub(super) name: ServerName,
     /// The server knows `CLIENT UNBLOCK`.
     pub(super) unblocks: bool,
 }
@@ -68,7 +51,7 @@ pub(super) enum State {
 /// A lost connection with requests that the server may still execute.
 #[derive(Debug)]
 pub(super) struct Dead {
-    pub(super) name: KillName,
+    pub(super) name: ServerName,
     /// The slots of those requests; one entry for each.
     pub(super) slots: Vec<SlotId>,
 }

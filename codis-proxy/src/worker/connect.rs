@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    backend::{KillName, Link},
+    backend::{KillName, Link, ServerName},
     proto::Proto,
 };
 use crate::config::Limits;
@@ -48,10 +48,11 @@ pub(super) async fn connect(addr: &Addr, proto: Proto, limits: &Limits) -> Resul
             // Only from version 5 on.
             None => listed_id(&mut stream).await?,
         };
-        let name = match id {
+        let kill = match id {
             Some(id) => KillName::Id(id),
             None => KillName::LocalAddr(stream.local_addr()?.to_string()),
         };
+        let name = ServerName { kill, run: run_id(&mut stream).await? };
         Ok(Link { stream, name, unblocks })
     };
     timeout(limits.connect_timeout, opening)
@@ -85,12 +86,22 @@ async fn listed_id(stream: &mut TcpStream) -> Result<Option<u64>, ConnectError> 
     Ok(own.and_then(|line| line.split(' ').find_map(|word| word.strip_prefix("id="))?.parse().ok()))
 }
 
+/// What tells this process of the server from those before and after it.
+async fn run_id(stream: &mut TcpStream) -> Result<Option<String>, ConnectError> {
+    let info = call(stream, "INFO", &[b"INFO", b"server"]).await?;
+    let info = String::from_utf8_lossy(&info);
+    Ok(info.lines().find_map(|line| line.strip_prefix("run_id:")).map(|run| run.trim().to_owned()))
+}
+
 /// Makes sure that the server has ended these connections; all of them, or an error.
-pub(super) async fn kill(addr: &Addr, names: &[KillName], limits: &Limits) -> Result<(), ConnectError> {
+pub(super) async fn kill(addr: &Addr, names: &[ServerName], limits: &Limits) -> Result<(), ConnectError> {
     let killing = async {
         let mut stream = dial(addr, limits).await?;
-        for name in names {
-            let reply = match name {
+        let run = run_id(&mut stream).await?;
+        // Those of a process that is no more have ended with it; their names may be those of others now.
+        let gone = |name: &ServerName| name.run.is_some() && run.is_some() && name.run != run;
+        for name in names.iter().filter(|name| !gone(name)) {
+            let reply = match &name.kill {
                 KillName::Id(id) => {
                     let id = id.to_string();
                     call(&mut stream, "CLIENT", &[b"CLIENT", b"KILL", b"ID", id.as_bytes()]).await?

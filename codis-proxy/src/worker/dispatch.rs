@@ -7,13 +7,16 @@ use smallvec::SmallVec;
 
 use super::{
     Worker,
-    backend::{Asker, BackendId, Pending, State},
+    backend::{BackendId, State},
     buffers::BIG,
+    failures::Trouble,
     park::{SlotKeys, Verdict},
+    pending::{Asker, KeyHead, Pending},
     pinned_block::timeout_of,
     session::SessionId,
     slots::LocalRoute,
 };
+use crate::journal::Cause;
 
 /// A server's queue that has grown to this is written before the turn ends, while it is in the cache.
 const EARLY: usize = 128 << 10;
@@ -59,6 +62,15 @@ impl Worker {
     /// Deals with one request of a session.
     #[inline]
     pub(super) fn dispatch(&mut self, id: SessionId, frame: Frame<'_>) -> Outcome {
+        let outcome = self.decide(id, frame);
+        if let Some(trouble) = self.trouble.take() {
+            self.request_failed(id, *trouble, frame);
+        }
+        outcome
+    }
+
+    #[inline]
+    fn decide(&mut self, id: SessionId, frame: Frame<'_>) -> Outcome {
         let mut verdict = self.verdict.take();
         let name = frame.arg(0);
         let Some(command) = lookup(name) else { return self.unknown(id, name) };
@@ -117,24 +129,24 @@ impl Worker {
         frame: Frame<'_>,
         verdict: Option<Verdict>,
     ) -> Outcome {
-        let slot = match self.common_slot(id, command, frame) {
-            Ok(slot) => slot,
+        let key = match self.common_slot(id, command, frame) {
+            Ok(key) => key,
             Err(outcome) => return outcome,
         };
         // Without a key any server would do; slot 0's is taken, as Codis does.
-        let slot = slot.unwrap_or_else(|| slot_of_key(b""));
+        let (slot, key) = key.map_or_else(|| (slot_of_key(b""), None), |(slot, at)| (slot, Some(at)));
         if command.command().flags & flag::BLOCKING != 0
             && let Some(timeout) = timeout_of(command, frame)
         {
             return self.block(id, command, frame, slot, timeout, verdict);
         }
         match self.route(id, command, frame, slot, verdict) {
-            Ok(backend) => self.forward(id, command, frame, slot, backend),
+            Ok(backend) => self.forward(id, command, frame, (slot, key), backend),
             Err(outcome) => outcome,
         }
     }
 
-    /// The slot of all keys of a request; `None` if it has no key.
+    /// The slot of all keys of a request, and which argument one of them is; `None` if it has no key.
     ///
     /// # Errors
     /// What becomes of the request if its keys have different slots, or cannot be found.
@@ -144,13 +156,13 @@ impl Worker {
         id: SessionId,
         command: CommandId,
         frame: Frame<'_>,
-    ) -> Result<Option<SlotId>, Outcome> {
-        let mut slot: Option<SlotId> = None;
+    ) -> Result<Option<(SlotId, usize)>, Outcome> {
+        let mut slot: Option<(SlotId, usize)> = None;
         let mut crossed = false;
         let keys = command.command().each_key(frame.bytes, frame.args, |at| {
             let this = slot_of_key(frame.arg(at));
-            crossed |= slot.is_some_and(|slot| slot != this);
-            slot = Some(this);
+            crossed |= slot.is_some_and(|(slot, _)| slot != this);
+            slot = Some((this, at));
         });
         if let Err(error) = keys {
             return Err(self.refuse(id, command, &format!("ERR {error}")));
@@ -181,7 +193,7 @@ impl Worker {
             Target::Settle(backend) => match self.unsettled(slot, command, frame, verdict) {
                 Ok(None) => Ok(self.in_proto_of(id, backend)),
                 Ok(Some(keys)) => Err(self.settle(id, SmallVec::from_buf([(slot, keys)]))),
-                Err(reply) => Err(self.failed(id, command, &reply)),
+                Err(reply) => Err(self.failed(id, command, Cause::MoveFailed, &reply)),
             },
         }
     }
@@ -228,19 +240,20 @@ impl Worker {
         id: SessionId,
         command: CommandId,
         frame: Frame<'_>,
-        slot: SlotId,
+        (slot, key): (SlotId, Option<usize>),
         backend: BackendId,
     ) -> Outcome {
         match self.ready(backend, id) {
             Ok(true) => {}
             Ok(false) => return Outcome::Wait,
-            Err(reply) => return self.failed(id, command, &reply),
+            Err(reply) => return self.failed(id, command, Cause::Unreachable, &reply),
         }
+        let key = key.map_or(KeyHead::NONE, |at| KeyHead::of(frame.arg(at)));
         let seq = self.sessions[id].expect_reply();
         self.slots.begin(slot);
-        let asker = Asker::Session { session: id, seq, slot };
+        let asker = Asker::Session { session: id as u32, seq, slot };
         let queue = &mut self.backends[backend];
-        queue.pending.push_back(Pending { asker, command, at: self.now });
+        queue.pending.push_back(Pending { asker, command, key, at: self.now });
         match frame.whole {
             Some(whole) if whole.len() >= BIG => queue.out.push_big(whole.clone()),
             _ => queue.out.push(frame.bytes, &mut self.pool),
@@ -270,8 +283,9 @@ impl Worker {
         Ok(false)
     }
 
-    fn nowhere(&mut self, id: SessionId, command: CommandId, slot: SlotId) -> Outcome {
-        self.refuse(id, command, &format!("ERR slot {slot} is not assigned to a group with a master"))
+    pub(super) fn nowhere(&mut self, id: SessionId, command: CommandId, slot: SlotId) -> Outcome {
+        let text = format!("-ERR slot {slot} is not assigned to a group with a master\r\n");
+        self.failed(id, command, Cause::NoMaster, text.as_bytes())
     }
 
     fn later(&mut self, id: SessionId, command: CommandId) -> Outcome {
@@ -290,25 +304,32 @@ impl Worker {
         } else {
             "-NOAUTH Authentication required.\r\n".to_owned()
         };
-        self.answer_error(id, text.as_bytes());
+        self.answer_error(id, Cause::Refused, text.as_bytes());
         Outcome::Done
     }
 
     /// Answers with an error of our own, given without `-` and the line's end.
     pub(super) fn refuse(&mut self, id: SessionId, command: CommandId, text: &str) -> Outcome {
-        self.failed(id, command, format!("-{text}\r\n").as_bytes())
+        self.failed(id, command, Cause::Refused, format!("-{text}\r\n").as_bytes())
     }
 
     /// Answers with a whole error reply.
-    pub(super) fn failed(&mut self, id: SessionId, command: CommandId, reply: &[u8]) -> Outcome {
+    pub(super) fn failed(
+        &mut self,
+        id: SessionId,
+        command: CommandId,
+        cause: Cause,
+        reply: &[u8],
+    ) -> Outcome {
         self.meter.record(command, 0, 1, true);
-        self.answer_error(id, reply);
+        self.answer_error(id, cause, reply);
         Outcome::Done
     }
 
     /// Answers with an error that belongs to no command.
-    pub(super) fn answer_error(&mut self, id: SessionId, reply: &[u8]) {
+    pub(super) fn answer_error(&mut self, id: SessionId, cause: Cause, reply: &[u8]) {
         self.totals.errors += 1;
+        self.trouble = Some(Box::new(Trouble::new(cause, reply)));
         if let Some(pinning) = &mut self.sessions[id].pinning {
             pinning.transaction.failed();
         }

@@ -11,10 +11,12 @@ use tokio::{task::spawn_local, time::sleep};
 
 use super::{
     Worker,
-    backend::{Asker, BackendId, Dead, KillName, Link, State},
+    backend::{BackendId, Dead, Link, ServerName, State},
     connect::{ConnectError, connect, kill, one_line},
-    session::Payload,
+    pending::Asker,
+    session::{Payload, SessionId},
 };
+use crate::journal::Cause;
 
 /// Reads in a row of one server before others get their turn.
 const READS: usize = 8;
@@ -89,13 +91,13 @@ impl Worker {
                 continue;
             }
             match ready!(self.poll_replies(id, cx)) {
-                Ok(0) => self.lose(id, "connection closed by the server"),
+                Ok(0) => self.lose(id, Cause::Lost, "connection closed by the server"),
                 Ok(n) => {
                     if let Some(backend) = self.backends.get_mut(id) {
                         backend.bytes_in += n as u64;
                     }
                 }
-                Err(error) => self.lose(id, &error.to_string()),
+                Err(error) => self.lose(id, Cause::Lost, &error.to_string()),
             }
         }
         cx.waker().wake_by_ref();
@@ -103,7 +105,7 @@ impl Worker {
     }
 
     /// A connection cannot be used any more. Exactly the requests it holds fail.
-    pub(super) fn lose(&mut self, id: BackendId, why: &str) {
+    pub(super) fn lose(&mut self, id: BackendId, cause: Cause, why: &str) {
         let Some(backend) = self.backends.get_mut(id) else { return };
         let State::Up(link) = std::mem::replace(&mut backend.state, State::Down) else { return };
         let mut slots: Vec<SlotId> = Vec::new();
@@ -117,7 +119,7 @@ impl Worker {
         }
         let name = link.name.clone();
         drop(link);
-        slots.extend(self.fail_held(id, why, true));
+        slots.extend(self.fail_held(id, cause, why));
         // Where the store names another master by now, what this one still does does not matter.
         let addr = self.backends[id].addr.clone();
         let (slots, forgiven): (Vec<_>, Vec<_>) =
@@ -135,13 +137,15 @@ impl Worker {
         backend.state = State::Down;
         backend.failures += 1;
         backend.not_before = self.now + pause(backend.failures).as_micros() as u64;
-        let slot = self.fail_held(id, why, false);
+        let slot = self.fail_held(id, Cause::Unreachable, why);
         slot.into_iter().for_each(|slot| self.end(slot));
     }
 
-    /// Fails the requests that a backend holds; `sent` if the server may have got them. The slot that it
-    /// was pinned for is returned: it is still to be ended.
-    fn fail_held(&mut self, id: BackendId, why: &str, sent: bool) -> Option<SlotId> {
+    /// Fails the requests that a backend holds. The slot that it was pinned for is returned: it is still to
+    /// be ended.
+    fn fail_held(&mut self, id: BackendId, cause: Cause, why: &str) -> Option<SlotId> {
+        // The server may have got them.
+        let sent = cause != Cause::Unreachable;
         let slot = self.break_pin(id, why);
         let counted = self.counted_at(id);
         let backend = &mut self.backends[id];
@@ -166,17 +170,18 @@ impl Worker {
                 let usecs = self.now.saturating_sub(pending.at);
                 self.backends[counted].meter.record(pending.command, usecs, 1, true);
             }
+            self.held_failed(id, &pending, slot, cause, why);
             match pending.asker {
                 Asker::Session { session, seq, slot } => {
                     self.totals.errors += 1;
-                    self.deliver(session, seq, Payload::Slice(&reply));
+                    self.deliver(session as SessionId, seq, Payload::Slice(&reply));
                     if !sent {
                         self.end(slot);
                     }
                 }
                 Asker::Split { split, part } => self.part_reply(split, part, Payload::Slice(&reply), sent),
                 Asker::Pinned { session, seq, .. } => {
-                    self.deliver_pinned(session, seq, Payload::Slice(&reply));
+                    self.deliver_pinned(session as SessionId, seq, Payload::Slice(&reply));
                 }
                 Asker::Own { .. } => {}
             }
@@ -221,7 +226,7 @@ impl Worker {
     }
 
     /// Connections of a backend that are to be killed; `None` (and an end to killing) if there are none.
-    fn dead_names(&mut self, id: BackendId) -> Option<Vec<KillName>> {
+    fn dead_names(&mut self, id: BackendId) -> Option<Vec<ServerName>> {
         let backend = self.backends.get_mut(id)?;
         backend.dead.retain(|dead| !dead.slots.is_empty());
         backend.killing = !backend.dead.is_empty();
@@ -229,7 +234,7 @@ impl Worker {
     }
 
     /// The server has ended these lost connections.
-    fn killed(&mut self, id: BackendId, names: &[KillName]) {
+    fn killed(&mut self, id: BackendId, names: &[ServerName]) {
         let Some(backend) = self.backends.get_mut(id) else { return };
         let killed = backend.dead.extract_if(.., |dead| names.contains(&dead.name));
         let slots: Vec<SlotId> = killed.flat_map(|dead| dead.slots).collect();

@@ -11,6 +11,7 @@ mod buffers;
 mod connect;
 mod dispatch;
 mod early;
+mod failures;
 mod fanout;
 mod glob;
 mod info;
@@ -18,6 +19,7 @@ mod link;
 mod local;
 mod meter;
 mod park;
+mod pending;
 mod pinned;
 mod pinned_block;
 mod pinned_multi;
@@ -55,6 +57,7 @@ use tokio::{
 use self::{
     backend::{Backend, BackendId},
     buffers::Pool,
+    failures::Trouble,
     fanout::Plan,
     meter::Meter,
     park::Verdict,
@@ -67,6 +70,7 @@ use self::{
 };
 use crate::{
     config::{Limits, MoveLimits},
+    journal::Journal,
     moving::Movers,
     registry::Registry,
     scripts::Scripts,
@@ -81,6 +85,19 @@ const SCRATCH: usize = 128 << 10;
 const OWN_BUFFER: usize = 32 << 10;
 /// How often time-outs are looked for.
 const TICK: Duration = Duration::from_millis(100);
+
+/// What all workers have in common.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    /// Bounds of the data path.
+    pub(crate) limits: Arc<Limits>,
+    /// Who is connected.
+    pub(crate) registry: Arc<Registry>,
+    /// Scripts that clients have loaded.
+    pub(crate) scripts: Arc<Scripts>,
+    /// What failed.
+    pub(crate) journal: Arc<Journal>,
+}
 
 /// What a worker is asked to do.
 pub(crate) enum Order {
@@ -113,6 +130,10 @@ struct Worker {
     registry: Arc<Registry>,
     /// Scripts that clients of all workers have loaded.
     scripts: Arc<Scripts>,
+    /// What all workers write down about what failed.
+    journal: Arc<Journal>,
+    /// Why the request at hand has been answered with an error of ours.
+    trouble: Option<Box<Trouble>>,
     /// Which servers have them.
     given: Given,
     table: Arc<Table>,
@@ -151,24 +172,14 @@ struct Worker {
 }
 
 /// Runs a worker on this thread until it is told to stop, or nobody is left who could.
-pub(crate) fn run(
-    limits: Arc<Limits>,
-    registry: Arc<Registry>,
-    scripts: Arc<Scripts>,
-    orders: mpsc::Receiver<Order>,
-) -> std::io::Result<()> {
+pub(crate) fn run(shared: Shared, orders: mpsc::Receiver<Order>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, serve(limits, registry, scripts, orders));
+    LocalSet::new().block_on(&runtime, serve(shared, orders));
     Ok(())
 }
 
-async fn serve(
-    limits: Arc<Limits>,
-    registry: Arc<Registry>,
-    scripts: Arc<Scripts>,
-    mut orders: mpsc::Receiver<Order>,
-) {
-    let worker = Worker::new(limits, registry, scripts);
+async fn serve(shared: Shared, mut orders: mpsc::Receiver<Order>) {
+    let worker = Worker::new(shared);
     let flusher = worker.clone();
     spawn_local(std::future::poll_fn(move |cx| flusher.borrow_mut().poll_flush(cx)));
     let mut tick = interval(TICK);
@@ -200,7 +211,8 @@ async fn serve(
 }
 
 impl Worker {
-    fn new(limits: Arc<Limits>, registry: Arc<Registry>, scripts: Arc<Scripts>) -> Rc<RefCell<Self>> {
+    fn new(shared: Shared) -> Rc<RefCell<Self>> {
+        let Shared { limits, registry, scripts, journal } = shared;
         let movers = Movers::new(MoveLimits {
             password: limits.password.clone(),
             connect_timeout: limits.connect_timeout,
@@ -211,6 +223,8 @@ impl Worker {
                 me: me.clone(),
                 registry,
                 scripts,
+                journal,
+                trouble: None,
                 given: Given::default(),
                 plan: None,
                 table: Arc::new(Table::unassigned()),

@@ -15,7 +15,7 @@ use super::{
     dispatch::Outcome,
     session::{Parked, SessionId},
 };
-use crate::{moving::MoveError, table::Route};
+use crate::{journal::Cause, moving::MoveError, table::Route};
 
 /// Keys of one slot that a request needs.
 pub(super) type SlotKeys = (SlotId, SmallVec<[Bytes; 1]>);
@@ -47,7 +47,7 @@ impl Worker {
 
     fn refuse_waiting(&mut self, id: SessionId, slot: SlotId) -> Outcome {
         let text = format!("-TRYAGAIN slot {slot} is switching to another server, try again\r\n");
-        self.answer_error(id, text.as_bytes());
+        self.answer_error(id, Cause::TryAgain, text.as_bytes());
         Outcome::Done
     }
 

@@ -14,15 +14,18 @@ use codis_resp::{CommandId, push_array_header, push_bulk};
 
 use super::{
     Worker,
-    backend::{Asker, Backend, BackendId, Pending, State},
+    backend::{Backend, BackendId, State},
     buffers::BIG,
     dispatch::{Frame, Outcome},
+    failures::first_key,
     park::Verdict,
+    pending::{Asker, KeyHead, Pending},
     pinned_block::Blocked,
     pinned_multi::Transaction,
     proto::Proto,
     session::{Payload, SessionId},
 };
+use crate::journal::Cause;
 
 /// Connections that are kept open for the next client, by each worker.
 const KEEP_IDLE: usize = 64;
@@ -119,7 +122,7 @@ impl Worker {
         match self.ready(pin.map_or(server, |pin| pin.backend), id) {
             Ok(true) => {}
             Ok(false) => return Err(Outcome::Wait),
-            Err(reply) => return Err(self.failed(id, command, &reply)),
+            Err(reply) => return Err(self.failed(id, command, Cause::Unreachable, &reply)),
         }
         if let Some(pin) = pin {
             return Ok(pin.backend);
@@ -135,7 +138,9 @@ impl Worker {
         let proto = self.sessions[id].proto;
         let backend = match self.take_idle(&addr, proto) {
             Some(backend) => backend,
-            None => self.open_pinned(addr, proto).map_err(|reply| self.failed(id, command, &reply))?,
+            None => self
+                .open_pinned(addr, proto)
+                .map_err(|reply| self.failed(id, command, Cause::Unreachable, &reply))?,
         };
         let pinned = Pinned { holder: Some(id), slot: Some(slot), ..Pinned::default() };
         self.backends[backend].pinned = Some(Box::new(pinned));
@@ -188,9 +193,10 @@ impl Worker {
             pinning.ending = last;
             pinning.sent += 1;
         }
-        let asker = Asker::Pinned { session: id, seq, last };
+        let asker = Asker::Pinned { session: id as u32, seq, last };
+        let key = first_key(command, frame).map_or(KeyHead::NONE, KeyHead::of);
         let queue = &mut self.backends[backend];
-        queue.pending.push_back(Pending { asker, command, at: self.now });
+        queue.pending.push_back(Pending { asker, command, key, at: self.now });
         match frame.whole {
             Some(whole) if whole.len() >= BIG => queue.out.push_big(whole.clone()),
             _ => queue.out.push(frame.bytes, &mut self.pool),
@@ -201,7 +207,8 @@ impl Worker {
     /// Sends a request of our own, whose reply nobody sees.
     pub(super) fn send_own(&mut self, backend: BackendId, command: CommandId, request: &[u8], last: bool) {
         let queue = &mut self.backends[backend];
-        queue.pending.push_back(Pending { asker: Asker::Own { last }, command, at: self.now });
+        let asker = Asker::Own { last };
+        queue.pending.push_back(Pending { asker, command, key: KeyHead::NONE, at: self.now });
         queue.out.push(request, &mut self.pool);
         self.touch_backend(backend);
     }

@@ -15,13 +15,15 @@ use tokio::{task::spawn_local, time::sleep};
 
 use super::{
     Worker,
-    backend::{Asker, BackendId, KillName, Link, State},
+    backend::{BackendId, KillName, Link, State},
     connect::{ConnectError, one_line, unblock},
     dispatch::{Frame, Outcome},
     link::pause,
     park::Verdict,
+    pending::Asker,
     session::{Payload, SessionId},
 };
+use crate::journal::Cause;
 
 /// How the reply of a request begins that was taken out.
 const TAKEN_OUT: &[u8] = b"-UNBLOCKED";
@@ -120,7 +122,7 @@ impl Worker {
         {
             let reply = self.backends[backend].error(NO_UNBLOCK);
             self.leave(id);
-            return self.failed(id, command, &reply);
+            return self.failed(id, command, Cause::Refused, &reply);
         }
         self.send_pinned(id, command, frame, backend, true);
         let blocked = Blocked::new(frame, timeout, millis, self.now);
@@ -162,7 +164,7 @@ impl Worker {
             pinned.spoiled = true;
             match &backend.state {
                 State::Up(link) => {
-                    if let KillName::Id(name) = link.name {
+                    if let KillName::Id(name) = link.name.kill {
                         names.push((id, backend.generation, name));
                         addr = Some(backend.addr.clone());
                     }
@@ -203,7 +205,7 @@ impl Worker {
         backend.out.clear(&mut self.pool);
         for pending in std::mem::take(&mut backend.pending) {
             if let Asker::Pinned { session, .. } = pending.asker {
-                self.put_back(id, session);
+                self.put_back(id, session as SessionId);
             }
             self.pinned_reply(id, true, true, true);
         }
@@ -219,7 +221,7 @@ impl Worker {
                 if blocked.is_none_or(|blocked| blocked.asked.is_none()) {
                     return false;
                 }
-                self.put_back(id, session);
+                self.put_back(id, session as SessionId);
                 self.pinned_reply(id, false, true, true);
             }
             _ => return false,

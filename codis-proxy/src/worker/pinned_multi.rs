@@ -15,10 +15,12 @@ use codis_resp::{Class, CommandId, Session};
 use super::{
     Worker,
     dispatch::{CROSSED, Frame, Outcome},
+    failures::Trouble,
     park::Verdict,
     pinned::Pinning,
     session::SessionId,
 };
+use crate::journal::Cause;
 
 /// Bytes of commands without a key that are kept until the first key.
 const EARLY_BYTES: usize = 1 << 20;
@@ -152,7 +154,7 @@ impl Worker {
         frame: Frame<'_>,
         verdict: &mut Option<Verdict>,
     ) -> Result<Outcome, Outcome> {
-        let Some(slot) = self.common_slot(id, command, frame)? else { return Ok(Outcome::Done) };
+        let Some((slot, _)) = self.common_slot(id, command, frame)? else { return Ok(Outcome::Done) };
         if self.is_pinned_elsewhere(id, slot) {
             return Err(self.refuse(id, command, CROSSED));
         }
@@ -183,7 +185,7 @@ impl Worker {
         frame: Frame<'_>,
         verdict: &mut Option<Verdict>,
     ) -> Result<Outcome, Outcome> {
-        let slot = self.common_slot(id, command, frame)?;
+        let slot = self.common_slot(id, command, frame)?.map(|(slot, _)| slot);
         if slot.is_some_and(|slot| self.is_pinned_elsewhere(id, slot)) {
             return Err(self.refuse(id, command, CROSSED));
         }
@@ -283,6 +285,9 @@ impl Worker {
     /// Answers in place of a server.
     fn say(&mut self, id: SessionId, command: CommandId, reply: &[u8]) -> Outcome {
         let failed = reply.starts_with(b"-");
+        if failed {
+            self.trouble = Some(Box::new(Trouble::new(Cause::Refused, reply)));
+        }
         self.meter.record(command, 0, 1, failed);
         self.totals.errors += u64::from(failed);
         self.sessions[id].answer(reply, &mut self.pool);

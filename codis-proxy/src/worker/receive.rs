@@ -20,6 +20,7 @@ use super::{
     request_limits,
     session::{Partial, SessionId},
 };
+use crate::journal::Cause;
 
 /// Reads in a row of one session before others get their turn.
 const READS: usize = 4;
@@ -315,8 +316,11 @@ impl Worker {
     /// The client cannot be understood any more: it is told so after its other replies, then closed.
     fn protocol_error(&mut self, id: SessionId, error: ProtocolError) -> Stop {
         tracing::debug!(peer = self.registry.peer(self.sessions[id].client), %error, "protocol error");
-        self.totals.dropped += 1;
-        self.answer_error(id, format!("-ERR Protocol error: {error}\r\n").as_bytes());
+        let text = format!("ERR Protocol error: {error}");
+        self.client_failed(id, Cause::Protocol, &text);
+        self.answer_error(id, Cause::Protocol, format!("-{text}\r\n").as_bytes());
+        // Written down already, as what it is: no request.
+        self.trouble = None;
         self.sessions[id].closing = true;
         Stop::Closing
     }

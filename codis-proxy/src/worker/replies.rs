@@ -12,7 +12,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::{
     OWN_BUFFER, Worker,
-    backend::{Asker, BackendId, PartialReply, State},
+    backend::{BackendId, PartialReply, State},
+    pending::Asker,
     session::{Payload, SessionId},
 };
 
@@ -141,12 +142,12 @@ impl Worker {
         match pending.asker {
             Asker::Session { session, seq, slot } => {
                 self.note_error(id, failed, &payload);
-                self.deliver(session, seq, payload);
+                self.deliver(session as SessionId, seq, payload);
                 self.end(slot);
             }
             Asker::Split { split, part } => self.part_reply(split, part, payload, false),
             Asker::Pinned { session, seq, last } => {
-                self.deliver_pinned(session, seq, payload);
+                self.deliver_pinned(session as SessionId, seq, payload);
                 self.pinned_reply(id, false, last, failed);
             }
             Asker::Own { .. } => {}

@@ -11,13 +11,14 @@ use codis_resp::{CommandId, lookup, push_array_header, push_bulk};
 
 use super::{
     Worker,
-    backend::{Asker, BackendId, Pending},
+    backend::BackendId,
     dispatch::{Frame, Outcome},
     park::Verdict,
+    pending::{Asker, KeyHead, Pending},
     session::{Payload, SessionId},
     slots::LocalRoute,
 };
-use crate::scripts::Sha;
+use crate::{journal::Cause, scripts::Sha};
 
 /// Names of scripts that are remembered; with one more all are looked up anew.
 const MAX_GIVEN: usize = 8192;
@@ -86,7 +87,7 @@ impl Worker {
             match self.ready(backend, id) {
                 Ok(true) => self.give_script(backend, sha, version),
                 Ok(false) => return Err(Outcome::Wait),
-                Err(reply) => return Err(self.failed(id, command, &reply)),
+                Err(reply) => return Err(self.failed(id, command, Cause::Unreachable, &reply)),
             }
         }
         Ok(())
@@ -127,7 +128,8 @@ impl Worker {
         }
         self.given.looked_up.insert((id, sha), now);
         let (Some(body), Some(script)) = (self.scripts.get(&sha), lookup(b"SCRIPT|LOAD")) else { return };
-        backend.pending.push_back(Pending { asker: Asker::NOBODY, command: script, at: self.now });
+        let (asker, key) = (Asker::NOBODY, KeyHead::NONE);
+        backend.pending.push_back(Pending { asker, command: script, key, at: self.now });
         backend.out.push_with(&mut self.pool, |out| {
             push_array_header(out, 3);
             push_bulk(out, b"SCRIPT");

@@ -14,14 +14,16 @@ use smallvec::SmallVec;
 
 use super::{
     Worker,
-    backend::{Asker, BackendId, Pending},
+    backend::BackendId,
     buffers::BIG,
     dispatch::{Frame, Outcome},
     fanout::Sequel,
     park::Verdict,
+    pending::{Asker, KeyHead, Pending},
     session::{Payload, SessionId},
     slots::LocalRoute,
 };
+use crate::journal::Cause;
 
 /// The reply to a request to all masters whose replies are more than a client may have waiting.
 const TOO_BIG: &[u8] = b"-ERR the replies of all masters together are above client_output\r\n";
@@ -34,6 +36,8 @@ const KEEP_KEYS: usize = 1024;
 pub(super) struct Part {
     backend: BackendId,
     keys: usize,
+    /// The first of them.
+    key: KeyHead,
     pub(super) reply: PartReply,
     /// Its connection broke: its slots are waited for elsewhere.
     lost: bool,
@@ -42,7 +46,13 @@ pub(super) struct Part {
 impl Part {
     /// The share of a server, without keys yet.
     pub(super) fn new(backend: BackendId) -> Self {
-        Self { backend, keys: 0, reply: PartReply::Waiting, lost: false }
+        Self { backend, keys: 0, key: KeyHead::NONE, reply: PartReply::Waiting, lost: false }
+    }
+
+    /// True if the server has done its share, as far as it could know.
+    fn is_usable(&self) -> bool {
+        let bytes = self.reply.bytes();
+        bytes == TOO_BIG || bytes.first().is_some_and(|first| *first != b'-')
     }
 
     /// The share of a server in a request to all.
@@ -133,10 +143,7 @@ impl Worker {
         for &(at, slot) in found {
             let state = self.slots.get(slot);
             let backend = match state.route {
-                LocalRoute::Unassigned if !state.draining => {
-                    let text = format!("ERR slot {slot} is not assigned to a group with a master");
-                    return self.refuse(id, command, &text);
-                }
+                LocalRoute::Unassigned if !state.draining => return self.nowhere(id, command, slot),
                 LocalRoute::Online(backend) if !state.draining => backend,
                 LocalRoute::Migrate(backend) if !state.draining => {
                     moving.push((at, slot));
@@ -146,7 +153,7 @@ impl Worker {
             };
             let backend = self.in_proto_of(id, backend);
             let part = parts.iter().position(|part| part.backend == backend).unwrap_or_else(|| {
-                parts.push(Part::new(backend));
+                parts.push(Part { key: KeyHead::of(frame.arg(at)), ..Part::new(backend) });
                 parts.len() - 1
             });
             parts[part].keys += 1;
@@ -154,7 +161,7 @@ impl Worker {
         }
         if !moving.is_empty() {
             match verdict {
-                Some(Verdict::Failed(reply)) => return self.failed(id, command, &reply),
+                Some(Verdict::Failed(reply)) => return self.failed(id, command, Cause::MoveFailed, &reply),
                 Some(Verdict::Settled(slots)) => moving.retain(|(_, slot)| !slots.contains(slot)),
                 None => {}
             }
@@ -181,7 +188,7 @@ impl Worker {
             match self.ready(part.backend, id) {
                 Ok(true) => {}
                 Ok(false) => return Some(Outcome::Wait),
-                Err(reply) => return Some(self.failed(id, command, &reply)),
+                Err(reply) => return Some(self.failed(id, command, Cause::Unreachable, &reply)),
             }
         }
         None
@@ -199,13 +206,14 @@ impl Worker {
         let seq = self.sessions[id].expect_reply();
         keys.iter().for_each(|(slot, _)| self.slots.begin(*slot));
         let waiting = parts.len();
-        let queued: SmallVec<[BackendId; 4]> = parts.iter().map(|part| part.backend).collect();
+        let queued: SmallVec<[(BackendId, KeyHead); 4]> =
+            parts.iter().map(|part| (part.backend, part.key)).collect();
         let at = self.now;
         let split = Split { session: id, seq, command, at, keys, parts, waiting, bytes: 0, sequel };
         let split = self.splits.live.insert(split);
-        for (part, backend) in queued.into_iter().enumerate() {
-            let asker = Asker::Split { split, part };
-            self.backends[backend].pending.push_back(Pending { asker, command, at });
+        for (part, (backend, key)) in queued.into_iter().enumerate() {
+            let asker = Asker::Split { split: split as u32, part: part as u32 };
+            self.backends[backend].pending.push_back(Pending { asker, command, key, at });
             self.touch_backend(backend);
         }
         Outcome::Done
@@ -254,9 +262,10 @@ impl Worker {
     }
 
     /// The reply to one part is in, or why there is none (`lost`).
-    pub(super) fn part_reply(&mut self, id: usize, part: usize, payload: Payload<'_>, lost: bool) {
+    pub(super) fn part_reply(&mut self, id: u32, part: u32, payload: Payload<'_>, lost: bool) {
+        let id = id as usize;
         let Some(split) = self.splits.live.get_mut(id) else { return };
-        let share = &mut split.parts[part];
+        let share = &mut split.parts[part as usize];
         share.lost = lost;
         split.bytes += payload.bytes().len();
         let payload = match split.sequel {
@@ -278,9 +287,15 @@ impl Worker {
     }
 
     /// The slots of one part, one entry for each of its keys.
-    pub(super) fn part_slots(&self, id: usize, part: usize) -> impl Iterator<Item = SlotId> {
-        let keys = self.splits.live.get(id).map_or(&[][..], |split| &split.keys);
-        keys.iter().filter(move |(_, other)| *other == part).map(|(slot, _)| *slot)
+    pub(super) fn part_slots(&self, id: u32, part: u32) -> impl Iterator<Item = SlotId> {
+        let keys = self.splits.live.get(id as usize).map_or(&[][..], |split| &split.keys);
+        keys.iter().filter(move |(_, other)| *other == part as usize).map(|(slot, _)| *slot)
+    }
+
+    /// Who waits for a part, and the slot of its first key if it has one; `None` for a request of our own.
+    pub(super) fn part_of(&self, id: u32, part: u32) -> Option<(SessionId, Option<SlotId>)> {
+        let split = self.splits.live.get(id as usize)?;
+        Some((split.session, self.part_slots(id, part).next()))
     }
 
     /// All parts are in: puts them together and lets go of the request.
@@ -293,6 +308,9 @@ impl Worker {
         };
         self.meter.record(split.command, self.now.saturating_sub(split.at), 1, failed);
         self.totals.errors += u64::from(failed);
+        if failed && split.parts.iter().all(Part::is_usable) {
+            self.merge_failed(split.session, split.command, split.at, payload.bytes());
+        }
         self.deliver(split.session, split.seq, payload);
         self.pool.give(merged);
         for part in &mut split.parts {

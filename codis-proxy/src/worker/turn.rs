@@ -7,6 +7,7 @@ use super::{
     backend::{BackendId, State},
     session::SessionId,
 };
+use crate::journal::Cause;
 
 /// Ticks between two looks at what is idle.
 const TICKS_PER_SECOND: u64 = 10;
@@ -75,11 +76,11 @@ impl Worker {
                 self.totals.bytes_out += n as u64;
                 session.want_write = !session.out.is_empty();
                 if session.want_write && session.out.len() > self.limits.client_output {
-                    self.totals.dropped += 1;
-                    let peer = self.registry.peer(session.client);
-                    tracing::warn!(peer, bytes = session.out.len(), "client takes no replies; disconnected");
+                    let why =
+                        format!("{} bytes of replies were not taken (client_output)", session.out.len());
                     session.stream = None;
                     session.wake();
+                    self.client_failed(id, Cause::SlowReader, &why);
                 } else if session.want_write || session.closing || session.backlog || session.stalled {
                     session.wake();
                 }
@@ -113,7 +114,7 @@ impl Worker {
                     }
                 }
             }
-            Err(error) => self.lose(id, &error.to_string()),
+            Err(error) => self.lose(id, Cause::Lost, &error.to_string()),
         }
     }
 
@@ -123,6 +124,7 @@ impl Worker {
         self.tick_backends();
         self.ticks += 1;
         let second = self.ticks.is_multiple_of(TICKS_PER_SECOND);
+        self.journal.tick(second);
         if second {
             self.tick_pins();
             self.pool.trim();
@@ -148,7 +150,7 @@ impl Worker {
         }
         for id in late {
             let why = format!("no reply within {} s", self.limits.backend_timeout.as_secs_f32());
-            self.lose(id, &why);
+            self.lose(id, Cause::TimedOut, &why);
         }
         for id in useless {
             let backend = self.backends.remove(id);
@@ -172,6 +174,7 @@ impl Worker {
         let idle = self.limits.idle_timeout.as_micros() as u64;
         let park = self.limits.park_timeout.as_micros() as u64;
         let mut expired = Vec::new();
+        let mut silent_ones = Vec::new();
         for (id, session) in &mut self.sessions {
             let silent = self.now.saturating_sub(session.heard);
             if let Some(parked) = &session.parked {
@@ -182,13 +185,17 @@ impl Worker {
             } else if session.is_done() && !session.closing {
                 if idle > 0 && silent > idle {
                     session.closing = true;
-                    self.totals.dropped += 1;
                     session.wake();
+                    silent_ones.push(id);
                 } else if silent > 1_000_000 {
                     session.release();
                 }
             }
         }
         expired.into_iter().for_each(|id| self.give_up_waiting(id));
+        for id in silent_ones {
+            let why = format!("silent for {} s (idle_timeout)", self.limits.idle_timeout.as_secs_f32());
+            self.client_failed(id, Cause::Idle, &why);
+        }
     }
 }

@@ -4,8 +4,10 @@
 
 mod backend_loss;
 mod blocking;
+mod failures;
 mod fanout;
 mod garbage;
+mod killed_servers;
 mod limits;
 mod pipeline;
 mod process;

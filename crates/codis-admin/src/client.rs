@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 
-use crate::{ProxyStats, SlotsPage, go};
+use crate::{ErrorsPage, ProxyStats, SlotsPage, go};
 
 /// Longest page that is read, bytes. `/slots` takes about 100 kB.
 const MAX_PAGE: usize = 16 << 20;
@@ -105,6 +105,14 @@ impl AdminClient {
     /// As for [`AdminClient::stats`].
     pub async fn slots(&self, addr: &str) -> Result<SlotsPage, AdminError> {
         self.page(addr, "/slots").await
+    }
+
+    /// `/errors` of the proxy.
+    ///
+    /// # Errors
+    /// As for [`AdminClient::stats`].
+    pub async fn errors(&self, addr: &str) -> Result<ErrorsPage, AdminError> {
+        self.page(addr, "/errors").await
     }
 
     /// `/debug/vars`, which Go proxies have as well.

@@ -4,10 +4,12 @@
 //! serves these types, everyone else reads them with [`AdminClient`], so the two cannot drift apart.
 
 mod client;
+mod errors;
 pub mod go;
 mod page;
 
 pub use client::{AdminClient, AdminError};
+pub use errors::{CauseCount, ErrorsPage, FailedOp};
 pub use page::{
     BackendStats, CallStats, Health, Latency, MoveStats, ProxyStats, Rates, SlotCounts, SlotRoute, SlotsPage,
 };
