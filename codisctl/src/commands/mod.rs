@@ -5,6 +5,7 @@
 
 mod action;
 mod audit;
+mod check_slot;
 mod completion;
 mod config;
 mod group;
@@ -42,6 +43,8 @@ pub(crate) enum Noun {
     /// The 1024 slots
     #[command(subcommand)]
     Slot(slot::Slot),
+    #[command(name = "check-slot")]
+    CheckSlot(check_slot::CheckSlotArgs),
     /// Proxies, and the fences they leave
     #[command(subcommand)]
     Proxy(proxy::Proxy),
@@ -77,6 +80,7 @@ pub(crate) async fn run(session: &Session, noun: &Noun) -> Done {
         Noun::Group(verb) => group::run(session, verb).await,
         Noun::Server(verb) => server::run(session, verb).await,
         Noun::Slot(verb) => slot::run(session, verb).await,
+        Noun::CheckSlot(args) => check_slot::run(session, args).await,
         Noun::Proxy(verb) => proxy::run(session, verb).await,
         Noun::Migrate(verb) => migrate::run(session, verb).await,
         Noun::Task(verb) => task::run(session, verb).await,

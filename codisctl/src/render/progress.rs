@@ -63,6 +63,8 @@ pub(crate) struct Picture {
     begun: Instant,
     now: String,
     last_log: Option<((u64, WavePhase), Instant)>,
+    /// When a log was last told how many keys have been looked at.
+    last_look: Instant,
 }
 
 impl Picture {
@@ -75,7 +77,8 @@ impl Picture {
             );
             bar
         });
-        Self { bar, begun: Instant::now(), now: String::new(), last_log: None }
+        let now = Instant::now();
+        Self { bar, begun: now, now: String::new(), last_log: None, last_look: now }
     }
 
     /// What is being done.
@@ -98,8 +101,25 @@ impl Picture {
                 let waited = ms as f64 / 1000.0;
                 self.show(format!("waiting for {on}, {waited:.1} s"));
             }
+            Event::Looked { keys, of } => self.looked(ui, keys, of),
             Event::Note(text) => self.line(ui, &format!("note      {text}")),
             Event::Wave(wave) => self.wave(ui, &wave),
+        }
+    }
+
+    /// A gauge on a terminal, else a line every ten seconds.
+    fn looked(&mut self, ui: &Ui, keys: u64, of: u64) {
+        let (seen, all) = (units::count(keys), units::count(of.max(keys)));
+        #[expect(clippy::cast_precision_loss, reason = "a percentage is shown")]
+        let share = keys as f64 / of.max(keys).max(1) as f64;
+        let percent = (share * 100.0).floor();
+        if self.bar.is_some() {
+            let gauge = gauge(share, 20, ui.look().ascii);
+            return self.show(format!("looking   {gauge}  {percent:>2.0} %  {seen}/{all} keys"));
+        }
+        if self.last_look.elapsed() >= LOG_EVERY {
+            self.last_look = Instant::now();
+            self.line(ui, &format!("looking   {percent:.0} %  {seen}/{all} keys"));
         }
     }
 

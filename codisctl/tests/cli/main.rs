@@ -3,6 +3,7 @@
 
 mod balance;
 mod changes;
+mod check_slot;
 mod lists;
 mod live;
 mod mistakes;

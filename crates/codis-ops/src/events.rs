@@ -35,6 +35,13 @@ pub enum Event {
         /// For how long already, milliseconds.
         ms: u64,
     },
+    /// Keys are being looked at.
+    Looked {
+        /// How many have been.
+        keys: u64,
+        /// About how many there are.
+        of: u64,
+    },
     /// A remark.
     Note(String),
     /// A wave of moving slots got on.

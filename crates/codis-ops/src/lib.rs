@@ -11,6 +11,7 @@ mod apply;
 pub mod audit;
 pub mod balance;
 pub mod browse;
+pub mod check;
 pub mod config;
 mod context;
 mod events;
@@ -32,5 +33,5 @@ pub use permit::{Consent, Permit};
 pub use removal::plan_removal;
 
 pub use codis_admin::ProxyStats;
-pub use codis_redis::{LiveRole, ServerInfo};
+pub use codis_redis::{BigKey, Kind, LiveRole, ServerInfo, SlotSize};
 pub use codis_store::{BadStoreAddr, StoreAddr};

@@ -2,7 +2,7 @@
 //! servers, and a workload that keeps account of what it wrote.
 //!
 //! - [`probe`], [`replicaof`], [`Redis`]: control connections;
-//! - [`scan_slots`], [`count_by_slot`]: which keys a server holds;
+//! - [`scan_slots`], [`count_by_slot`]: which keys a server holds; [`survey()`]: what moving them would take;
 //! - [`bulk_move`]: the hand-over of all keys of some slots, for the mover; [`native_move`] the same by
 //!   a codis-server's own command;
 //! - [`ledger`]: writers through proxies whose every acknowledged write is checked afterwards.
@@ -21,6 +21,7 @@ mod native;
 mod probe;
 mod reply;
 mod scan;
+mod survey;
 
 pub use clients::kill_by_name;
 pub use conn::{Conn, ConnectOptions, Password};
@@ -33,3 +34,4 @@ pub use native::{NativeOptions, native_counts, native_move};
 pub use probe::{Redis, probe, replicaof};
 pub use reply::Reply;
 pub use scan::{Found, Scan, SlotKeys, count_by_slot, sample_slots, scan_slots};
+pub use survey::{BigKey, Kind, OneShot, SlotSize, Survey, SurveyOptions, survey};

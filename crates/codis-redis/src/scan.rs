@@ -123,6 +123,11 @@ async fn scan_once(
     count: usize,
 ) -> Result<(String, Vec<Vec<u8>>), RedisError> {
     let reply = redis.conn().call(redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(count)).await?;
+    scan_reply(reply).map_err(|reply| redis.conn().unexpected("SCAN", &reply))
+}
+
+/// The next cursor and the keys of an answer to SCAN, or the answer if it is something else.
+pub(crate) fn scan_reply(reply: Reply) -> Result<(String, Vec<Vec<u8>>), Reply> {
     if let Reply::Array(items) = &reply
         && let [next, Reply::Array(keys)] = &items[..]
         && let Some(next) = next.text()
@@ -133,7 +138,7 @@ async fn scan_once(
         };
         return Ok((next, keys.iter().filter_map(key).collect()));
     }
-    Err(redis.conn().unexpected("SCAN", &reply))
+    Err(reply)
 }
 
 /// Keys of some slots on a server.

@@ -10,3 +10,5 @@ mod ledger;
 mod native;
 #[cfg(test)]
 mod probe;
+#[cfg(test)]
+mod survey;
