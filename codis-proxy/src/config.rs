@@ -91,6 +91,9 @@ pub(crate) struct Limits {
     pub(crate) client_pause: usize,
     /// Bytes of replies a client has not taken (1 GiB) above which it is disconnected.
     pub(crate) client_output: usize,
+    /// Bytes of messages and replies a client that listens to channels has not taken (32 MiB) above which it
+    /// is disconnected.
+    pub(crate) subscriber_output: usize,
     /// Bytes queued for one server by one worker (64 MiB) above which clients are not read.
     pub(crate) backend_pause: usize,
     /// Idle time after which a client is disconnected; 0 = never (1800 s).
@@ -122,6 +125,7 @@ impl Default for Limits {
             max_bulk: 512 << 20,
             client_pause: 1 << 20,
             client_output: 1 << 30,
+            subscriber_output: 32 << 20,
             backend_pause: 64 << 20,
             idle_timeout: Duration::from_secs(1800),
             connect_timeout: Duration::from_secs(1),

@@ -93,6 +93,7 @@ pub(super) const KEYS: &[Key] = &[
     proxy("max_bulk", BYTES, "max_bulk = 536870912"),
     proxy("client_pause", BYTES, "client_pause = 1048576"),
     proxy("client_output", BYTES, "client_output = 1073741824"),
+    proxy("subscriber_output", BYTES, "subscriber_output = 33554432"),
     proxy("backend_pause", BYTES, "backend_pause = 67108864"),
     proxy("idle_timeout", WAIT_OR_ZERO, "idle_timeout = 1800"),
     proxy("connect_timeout", WAIT, "connect_timeout = 1"),

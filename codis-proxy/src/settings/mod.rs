@@ -110,6 +110,7 @@ fn limits(file: &File, password: Option<Secret>) -> Limits {
         max_bulk: whole("proxy.max_bulk", default.max_bulk),
         client_pause: whole("proxy.client_pause", default.client_pause),
         client_output: whole("proxy.client_output", default.client_output),
+        subscriber_output: whole("proxy.subscriber_output", default.subscriber_output),
         backend_pause: whole("proxy.backend_pause", default.backend_pause),
         idle_timeout: seconds("proxy.idle_timeout", default.idle_timeout),
         connect_timeout: seconds("proxy.connect_timeout", default.connect_timeout),

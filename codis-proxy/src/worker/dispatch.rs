@@ -51,7 +51,7 @@ impl<'a> Frame<'a> {
 }
 
 /// Where a single-slot request goes.
-enum Target {
+pub(super) enum Target {
     Backend(BackendId),
     Hold,
     Settle(BackendId),
@@ -73,7 +73,7 @@ impl Worker {
     fn decide(&mut self, id: SessionId, frame: Frame<'_>) -> Outcome {
         let mut verdict = self.verdict.take();
         let name = frame.arg(0);
-        let Some(command) = lookup(name) else { return self.unknown(id, name) };
+        let Some(command) = lookup(name) else { return self.unknown(id, frame) };
         if !self.sessions[id].authenticated && !matches!(command.command().class, Class::Session(_)) {
             return self.refuse(id, command, "NOAUTH Authentication required.");
         }
@@ -88,6 +88,11 @@ impl Worker {
         }
         if self.sessions[id].pinning.is_some()
             && let Some(outcome) = self.while_pinned(id, command, frame, &mut verdict)
+        {
+            return outcome;
+        }
+        if self.sessions[id].subs.is_some()
+            && let Some(outcome) = self.while_subscribed(id, command, frame)
         {
             return outcome;
         }
@@ -114,6 +119,9 @@ impl Worker {
                     self.refuse(id, command, &text)
                 }
             },
+            Class::Publish => self.publish(id, command, frame),
+            Class::Subscribe(kind) => self.subscribe(id, command, kind, frame),
+            Class::Unsubscribe(kind) => self.unsubscribe(id, command, kind, frame),
             Class::Transaction => self.transaction(id, command, frame, verdict),
             Class::Later => self.later(id, command),
             Class::Refused => self.not_allowed(id, command),
@@ -199,7 +207,7 @@ impl Worker {
     }
 
     #[inline]
-    fn target(&self, slot: SlotId) -> Target {
+    pub(super) fn target(&self, slot: SlotId) -> Target {
         let state = self.slots.get(slot);
         match state.route {
             _ if state.draining => Target::Hold,
@@ -235,7 +243,7 @@ impl Worker {
 
     /// Queues a request for its server as it came.
     #[inline]
-    fn forward(
+    pub(super) fn forward(
         &mut self,
         id: SessionId,
         command: CommandId,
@@ -298,13 +306,12 @@ impl Worker {
         self.refuse(id, command, &format!("ERR command '{name}' is not allowed through codis-proxy"))
     }
 
-    fn unknown(&mut self, id: SessionId, name: &[u8]) -> Outcome {
-        let text = if self.sessions[id].authenticated {
-            format!("-ERR unknown command '{}'\r\n", printable(name))
-        } else {
-            "-NOAUTH Authentication required.\r\n".to_owned()
+    fn unknown(&mut self, id: SessionId, frame: Frame<'_>) -> Outcome {
+        let reply = match self.sessions[id].authenticated {
+            true => unknown_command(frame),
+            false => b"-NOAUTH Authentication required.\r\n".to_vec(),
         };
-        self.answer_error(id, Cause::Refused, text.as_bytes());
+        self.answer_error(id, Cause::Refused, &reply);
         Outcome::Done
     }
 
@@ -356,6 +363,25 @@ impl Worker {
         }
         by_slot
     }
+}
+
+/// What a server says to a command that it does not know: its name and what follows, 128 bytes of each.
+fn unknown_command(frame: Frame<'_>) -> Vec<u8> {
+    // As in C, a word ends with its first zero.
+    let word = |at: usize| frame.arg(at).split(|byte| *byte == 0).next().unwrap_or_default();
+    let short = |at: usize, most: usize| &word(at)[..word(at).len().min(most)];
+    let mut text = b"ERR unknown command '".to_vec();
+    text.extend_from_slice(short(0, 128));
+    text.extend_from_slice(b"', with args beginning with: ");
+    let begin = text.len();
+    for at in 1..frame.args.len() {
+        let Some(room) = 128usize.checked_sub(text.len() - begin).filter(|room| *room > 0) else { break };
+        text.push(b'\'');
+        text.extend_from_slice(short(at, room));
+        text.extend_from_slice(b"' ");
+    }
+    text.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
+    [b"-", &text[..], b"\r\n"].concat()
 }
 
 /// A client's word as it may stand in a reply line, shortened.

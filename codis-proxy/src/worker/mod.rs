@@ -24,6 +24,7 @@ mod pinned;
 mod pinned_block;
 mod pinned_multi;
 mod proto;
+mod pubsub;
 mod receive;
 mod replies;
 mod scripts;
@@ -63,6 +64,7 @@ use self::{
     park::Verdict,
     pinned::Pins,
     proto::Proto,
+    pubsub::PubSub,
     scripts::Given,
     session::{Session, SessionId},
     slots::Slots,
@@ -146,6 +148,7 @@ struct Worker {
     by_addr: HashMap<Addr, BackendId>,
     splits: Splits,
     pins: Pins,
+    pubsub: PubSub,
     movers: Movers,
     pool: Pool,
     /// What is read goes here first; only what is incomplete gets a buffer of its own.
@@ -234,6 +237,7 @@ impl Worker {
                 by_addr: HashMap::new(),
                 splits: Splits::default(),
                 pins: Pins::default(),
+                pubsub: PubSub::default(),
                 movers,
                 pool: Pool::default(),
                 scratch: vec![0; SCRATCH].into_boxed_slice(),

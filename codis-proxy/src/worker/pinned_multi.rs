@@ -88,7 +88,7 @@ impl Worker {
                 self.leave(id);
                 None
             }
-            Class::Slot | Class::Mget | Class::Mset | Class::Sum if multi => {
+            Class::Slot | Class::Mget | Class::Mset | Class::Sum | Class::Publish if multi => {
                 self.queue(id, command, frame, verdict)
             }
             Class::EvalSha if multi => match self.offer_script(id, command, frame) {
@@ -185,7 +185,10 @@ impl Worker {
         frame: Frame<'_>,
         verdict: &mut Option<Verdict>,
     ) -> Result<Outcome, Outcome> {
-        let slot = self.common_slot(id, command, frame)?.map(|(slot, _)| slot);
+        let slot = match command.command().class {
+            Class::Publish => Some(slot_of_key(frame.arg(1))),
+            _ => self.common_slot(id, command, frame)?.map(|(slot, _)| slot),
+        };
         if slot.is_some_and(|slot| self.is_pinned_elsewhere(id, slot)) {
             return Err(self.refuse(id, command, CROSSED));
         }

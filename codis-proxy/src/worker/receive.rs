@@ -106,6 +106,9 @@ impl Worker {
 
     /// Ends a session. Its record stays until all replies it is owed are in.
     fn close(&mut self, id: SessionId) {
+        if self.sessions[id].subs.is_some() {
+            self.unsubscribe_all(id);
+        }
         let session = &mut self.sessions[id];
         session.stream = None;
         session.partial = None;

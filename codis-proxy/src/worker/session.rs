@@ -18,6 +18,7 @@ use super::{
     early::Early,
     pinned::Pinning,
     proto::Proto,
+    pubsub::Subs,
 };
 
 /// Place of a session in its worker.
@@ -84,6 +85,8 @@ pub(super) struct Session {
     pub(super) parked: Option<Box<Parked>>,
     /// What it has open on a connection of its own.
     pub(super) pinning: Option<Box<Pinning>>,
+    /// What it listens to.
+    pub(super) subs: Option<Box<Subs>>,
     /// Since when it has waited for a slot, over several requests that came together.
     pub(super) waits_since: Option<u64>,
     /// Number of the request whose reply is owed first.
@@ -119,6 +122,7 @@ impl Session {
             partial: None,
             parked: None,
             pinning: None,
+            subs: None,
             waits_since: None,
             first: 0,
             owed: 0,
@@ -184,6 +188,16 @@ impl Session {
     pub(super) fn answer(&mut self, bytes: &[u8], pool: &mut Pool) {
         let seq = self.expect_reply();
         self.reply(seq, Payload::Slice(bytes), pool);
+    }
+
+    /// True if it speaks RESP3, in which what nobody has asked for may come at any time.
+    pub(super) fn is_resp3(&self) -> bool {
+        self.proto == Proto::Resp3
+    }
+
+    /// Sends what it has not asked for just now, between two replies.
+    pub(super) fn push(&mut self, message: Payload<'_>, pool: &mut Pool) {
+        self.send(message, pool);
     }
 
     #[inline]

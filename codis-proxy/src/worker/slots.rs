@@ -13,6 +13,10 @@ use tokio::sync::oneshot;
 use super::{Worker, backend::BackendId, session::SessionId};
 use crate::table::{Route, Table};
 
+/// How long a new table may wait until its servers have confirmed what clients listen to, microseconds.
+/// Whoever has asked for the table waits no longer for a server that cannot be reached.
+const SUBSCRIBING: u64 = 2_000_000;
+
 /// A [`Route`] as the hot path needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LocalRoute {
@@ -34,6 +38,8 @@ pub(super) struct SlotState {
 /// A table that has been taken over, except for slots that drain.
 pub(super) struct Install {
     draining: Vec<SlotId>,
+    /// How long it waits for subscriptions, microseconds of the worker's clock.
+    patience: u64,
     done: oneshot::Sender<()>,
 }
 
@@ -97,7 +103,8 @@ impl Worker {
         if table.membership != old.membership {
             SlotId::all().for_each(|slot| self.movers.clear(slot));
         }
-        for slot in table.changed_from(&old) {
+        let changed: Vec<SlotId> = table.changed_from(&old).collect();
+        for &slot in &changed {
             if let Route::Migrate { .. } = old.route(slot) {
                 self.await_hand_overs(slot);
             }
@@ -112,9 +119,11 @@ impl Worker {
             }
         }
         self.movers.installed(&table);
+        self.follow_topics(&old, &changed);
         // Slots that still drain because of an earlier table count: this table is not in use before.
         let draining = SlotId::all().filter(|slot| self.slots.get(*slot).draining).collect();
-        self.slots.installs.push(Install { draining, done });
+        let patience = self.now + SUBSCRIBING;
+        self.slots.installs.push(Install { draining, patience, done });
         self.finish_installs();
     }
 
@@ -165,8 +174,12 @@ impl Worker {
         self.finish_installs();
     }
 
-    fn finish_installs(&mut self) {
-        for install in self.slots.installs.extract_if(.., |install| install.draining.is_empty()) {
+    /// Answers those who wait for a table to be in use.
+    pub(super) fn finish_installs(&mut self) {
+        let (behind, now) = (self.pubsub.is_behind(), self.now);
+        let finished =
+            |install: &mut Install| install.draining.is_empty() && (!behind || now >= install.patience);
+        for install in self.slots.installs.extract_if(.., finished) {
             // Whoever asked may have gone away.
             let _ = install.done.send(());
         }

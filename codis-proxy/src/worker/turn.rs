@@ -75,9 +75,14 @@ impl Worker {
             Ok(n) => {
                 self.totals.bytes_out += n as u64;
                 session.want_write = !session.out.is_empty();
-                if session.want_write && session.out.len() > self.limits.client_output {
-                    let why =
-                        format!("{} bytes of replies were not taken (client_output)", session.out.len());
+                let (bound, key) = match session.subs {
+                    Some(_) if self.limits.subscriber_output < self.limits.client_output => {
+                        (self.limits.subscriber_output, "subscriber_output")
+                    }
+                    _ => (self.limits.client_output, "client_output"),
+                };
+                if session.want_write && session.out.len() > bound {
+                    let why = format!("{} bytes of replies were not taken ({key})", session.out.len());
                     session.stream = None;
                     session.wake();
                     self.client_failed(id, Cause::SlowReader, &why);
@@ -122,6 +127,8 @@ impl Worker {
     pub(super) fn tick(&mut self) {
         self.look_at_clock();
         self.tick_backends();
+        self.tick_feeds();
+        self.finish_installs();
         self.ticks += 1;
         let second = self.ticks.is_multiple_of(TICKS_PER_SECOND);
         self.journal.tick(second);
@@ -182,7 +189,7 @@ impl Worker {
                 if !parked.settling && self.now.saturating_sub(since) > park {
                     expired.push(id);
                 }
-            } else if session.is_done() && !session.closing {
+            } else if session.is_done() && !session.closing && session.subs.is_none() {
                 if idle > 0 && silent > idle {
                     session.closing = true;
                     session.wake();

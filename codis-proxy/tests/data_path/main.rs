@@ -11,6 +11,7 @@ mod killed_servers;
 mod limits;
 mod pipeline;
 mod process;
+mod pubsub;
 mod resp3;
 mod scripts;
 mod sessions;

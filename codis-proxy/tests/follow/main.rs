@@ -10,6 +10,7 @@ mod cases;
 mod fixture;
 mod kills;
 mod native;
+mod pubsub;
 mod stories;
 mod transactions;
 mod trouble;
@@ -52,6 +53,9 @@ on_local_store![
     blocking::waiting_clients_go_where_the_slot_goes,
     blocking::what_was_not_sent_yet_holds_nothing_up,
     blocking::each_element_arrives_once_while_the_slot_moves,
+    pubsub::each_message_arrives_once_while_the_slot_moves,
+    pubsub::listeners_follow_a_planned_promotion,
+    pubsub::listeners_at_a_dead_master_are_disconnected,
     transactions::are_taken_back_before_a_slot_moves,
     transactions::count_right_while_a_slot_moves_to_and_fro,
     trouble::waits_until_all_slots_are_ready,

@@ -15,7 +15,7 @@ mod number;
 mod reply;
 mod request;
 
-pub use command::{COMMANDS, Class, Command, CommandId, Fan, KeyError, Session, flag, lookup};
+pub use command::{COMMANDS, Class, Command, CommandId, Fan, KeyError, Session, TopicKind, flag, lookup};
 pub use inline::inline_to_array;
 pub use number::{push_array_header, push_bulk, push_integer};
 pub use reply::{Cut, ReplyError, ReplyScanner, aggregate_header, array_header, integer};

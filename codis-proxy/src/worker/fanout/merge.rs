@@ -1,5 +1,7 @@
 //! The replies of all masters put together. None of them is an error here.
 
+use std::collections::BTreeSet;
+
 use codis_core::PROBE_KEYS;
 use codis_resp::{
     Cut, Fan, ReplyScanner, aggregate_header, array_header, integer, push_array_header, push_bulk,
@@ -20,6 +22,13 @@ pub(super) fn merge(fan: Fan, proto: Proto, replies: &[&[u8]], out: &mut Vec<u8>
         Fan::Keys => keys(replies, out),
         Fan::RandomKey => random_key(proto, replies, out),
         Fan::ScriptExists => exists(replies, out),
+        Fan::Names => names(replies, out),
+        Fan::Counts => counts(replies, out),
+        Fan::Greatest => replies
+            .iter()
+            .map(|reply| integer(reply))
+            .try_fold(0, |a, b| Some(a.max(b?)))
+            .map(|most| push_integer(out, most)),
         Fan::FunctionStats => {
             let busy = replies.iter().find(|reply| runs_a_function(reply)).or(replies.first());
             busy.map(|reply| out.extend_from_slice(reply))
@@ -145,6 +154,42 @@ fn exists(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
+/// All names in the arrays, each once.
+fn names(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+    let mut all = BTreeSet::new();
+    for reply in replies {
+        all.extend(Elements::of(reply)?);
+    }
+    push_array_header(out, all.len());
+    all.into_iter().for_each(|name| out.extend_from_slice(name));
+    Some(())
+}
+
+/// Names with counts, of which the greatest is taken: only one master has what is published under a name, but
+/// while its slot moves two are listened to.
+fn counts(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+    let mut all: Option<Vec<(&[u8], i64)>> = None;
+    for reply in replies {
+        let elements: Vec<&[u8]> = Elements::of(reply)?.collect();
+        let here: Vec<(&[u8], i64)> =
+            elements.chunks_exact(2).map(|pair| Some((pair[0], integer(pair[1])?))).collect::<Option<_>>()?;
+        all = Some(match all {
+            None => here,
+            Some(all) if all.len() == here.len() => {
+                all.into_iter().zip(here).map(|((name, a), (_, b))| (name, a.max(b))).collect()
+            }
+            Some(_) => return None,
+        });
+    }
+    let all = all?;
+    push_array_header(out, 2 * all.len());
+    for (name, count) in all {
+        out.extend_from_slice(name);
+        push_integer(out, count);
+    }
+    Some(())
+}
+
 /// True if the second element, `running_script`'s, is no null.
 fn runs_a_function(stats: &[u8]) -> bool {
     let running = Elements::of(stats).and_then(|mut elements| elements.nth(1));
@@ -233,6 +278,19 @@ mod tests {
         let replies = ["*3\r\n:1\r\n:1\r\n:0\r\n", "*3\r\n:1\r\n:0\r\n:1\r\n"];
         assert_eq!(merged(Fan::ScriptExists, &replies).as_deref(), Ok("*3\r\n:1\r\n:0\r\n:0\r\n"));
         assert!(merged(Fan::ScriptExists, &["*1\r\n:1\r\n", "*0\r\n"]).is_err());
+    }
+
+    #[test]
+    fn topics_are_listed_once() {
+        let replies = ["*2\r\n$1\r\nb\r\n$1\r\na\r\n", "*1\r\n$1\r\nb\r\n", "*0\r\n"];
+        assert_eq!(merged(Fan::Names, &replies).as_deref(), Ok("*2\r\n$1\r\na\r\n$1\r\nb\r\n"));
+        let replies =
+            ["*4\r\n$1\r\nb\r\n:1\r\n$1\r\na\r\n:0\r\n", "*4\r\n$1\r\nb\r\n:0\r\n$1\r\na\r\n:2\r\n"];
+        let both = "*4\r\n$1\r\nb\r\n:1\r\n$1\r\na\r\n:2\r\n";
+        assert_eq!(merged(Fan::Counts, &replies).as_deref(), Ok(both));
+        assert_eq!(merged(Fan::Counts, &["*0\r\n", "*0\r\n"]).as_deref(), Ok("*0\r\n"));
+        assert_eq!(merged(Fan::Greatest, &[":1\r\n", ":3\r\n", ":0\r\n"]).as_deref(), Ok(":3\r\n"));
+        assert!(merged(Fan::Greatest, &[":1\r\n", "*0\r\n"]).is_err());
     }
 
     #[test]

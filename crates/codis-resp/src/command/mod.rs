@@ -44,12 +44,29 @@ pub enum Class {
     Session(Session),
     /// Its subcommands are commands of their own in the table.
     Container,
+    /// PUBLISH and SPUBLISH: the channel's slot says which server, though a channel is no key.
+    Publish,
+    /// Begins to listen, to the topics that its arguments name.
+    Subscribe(TopicKind),
+    /// Ends listening, to the topics that its arguments name or to all of this kind.
+    Unsubscribe(TopicKind),
     /// Part of a transaction; needs a connection to one server for as long as that lasts.
     Transaction,
     /// Not supported yet.
     Later,
     /// Would change or expose a single server behind the proxy's back.
     Refused,
+}
+
+/// What clients may listen to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TopicKind {
+    /// A channel.
+    Channel,
+    /// All channels whose names match.
+    Pattern,
+    /// A channel of SPUBLISH.
+    Shard,
 }
 
 /// Commands that every master is asked, by what becomes of their replies.
@@ -75,6 +92,12 @@ pub enum Fan {
     FunctionList,
     /// All the same but for the order of what they hold.
     FunctionDump,
+    /// PUBSUB CHANNELS and the like: all names, each once.
+    Names,
+    /// PUBSUB NUMSUB and the like: the greatest count of each name.
+    Counts,
+    /// PUBSUB NUMPAT: the greatest number.
+    Greatest,
     /// That of a master on which a function runs, if there is one.
     FunctionStats,
     /// Any other that all masters must answer alike.
