@@ -6,53 +6,61 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use codis_testkit::{RedisServer, RespClient, program};
 
-/// Keys `key:000000000000` to this number exist on every backend, so that any route finds them.
+/// Keys of each kind with the numbers 0 to this one exist on every backend, so that any route finds them.
 const KEYS: usize = 10_000;
-const VALUE_BYTES: usize = 64;
-/// What `redis-benchmark` replaces by twelve random digits below [`KEYS`].
-const KEY: &str = "key:__rand_int__";
+const SMALL: Kind = Kind { key: "key:__rand_int__", bytes: 64 };
+const LARGE: Kind = Kind { key: "big:__rand_int__", bytes: 4096 };
+
+/// Keys whose values have one size.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    /// `redis-benchmark` replaces `__rand_int__` by twelve random digits below [`KEYS`].
+    key: &'static str,
+    bytes: usize,
+}
 
 /// One line of the table.
 #[derive(Debug)]
 pub(crate) struct Work {
     /// As the table shows it.
     pub(crate) name: &'static str,
-    command: Request,
+    request: Request,
     pub(crate) clients: u32,
     pub(crate) pipeline: u32,
     /// Requests of the first, unrecorded run.
     pub(crate) first_amount: u64,
-    pub(crate) only_full: bool,
 }
 
 /// What one request is.
 #[derive(Clone, Copy, Debug)]
 enum Request {
-    Get,
-    Set,
+    Get(Kind),
+    Set(Kind),
     /// MGET of this many keys.
     Mget(usize),
     /// MSET of this many keys.
     Mset(usize),
 }
 
-const fn work(name: &'static str, command: Request, clients: u32, pipeline: u32, first_amount: u64) -> Work {
-    Work { name, command, clients, pipeline, first_amount, only_full: false }
-}
+/// One request at a time on one connection: what a hop adds to the time that a client waits.
+pub(crate) const ONE_AT_A_TIME: &str = "GET c1 P1";
 
-const fn full(work: Work) -> Work {
-    Work { only_full: true, ..work }
+const fn work(name: &'static str, request: Request, clients: u32, pipeline: u32, first_amount: u64) -> Work {
+    Work { name, request, clients, pipeline, first_amount }
 }
 
 pub(crate) const WORKS: &[Work] = &[
-    work("GET c50 P1", Request::Get, 50, 1, 5_000),
-    work("SET c50 P1", Request::Set, 50, 1, 5_000),
-    work("GET c50 P32", Request::Get, 50, 32, 40_000),
-    work("SET c50 P32", Request::Set, 50, 32, 40_000),
+    work("GET c50 P1", Request::Get(SMALL), 50, 1, 5_000),
+    work("SET c50 P1", Request::Set(SMALL), 50, 1, 5_000),
+    work("GET c50 P32", Request::Get(SMALL), 50, 32, 40_000),
+    work("SET c50 P32", Request::Set(SMALL), 50, 32, 40_000),
+    work("GET c1000 P1", Request::Get(SMALL), 1000, 1, 5_000),
+    work("GET 4K c50 P16", Request::Get(LARGE), 50, 16, 8_000),
+    work("SET 4K c50 P16", Request::Set(LARGE), 50, 16, 8_000),
+    work("MSET 10 c50", Request::Mset(10), 50, 1, 4_000),
     work("MGET 10 c50", Request::Mget(10), 50, 1, 4_000),
     work("MGET 100 c50", Request::Mget(100), 50, 1, 1_000),
-    full(work("MSET 10 c50", Request::Mset(10), 50, 1, 4_000)),
-    full(work("GET c1000 P1", Request::Get, 1000, 1, 5_000)),
+    work(ONE_AT_A_TIME, Request::Get(SMALL), 1, 1, 1_000),
 ];
 
 /// What one run of the load measured.
@@ -65,33 +73,43 @@ pub(crate) struct Sample {
 
 /// Puts every key on every backend.
 pub(crate) fn fill(backends: &[RedisServer]) -> anyhow::Result<()> {
-    let value = "x".repeat(VALUE_BYTES);
     for backend in backends {
         let mut client = RespClient::connect(backend.port(), Duration::from_secs(10))
             .with_context(|| format!("cannot connect to {}", backend.addr()))?;
-        for first in (0..KEYS).step_by(1000) {
-            let mut command = vec!["MSET".to_owned()];
-            for key in first..first + 1000 {
-                command.extend([format!("key:{key:012}"), value.clone()]);
-            }
-            let reply = client.call(&command).context("MSET")?;
-            if reply.is_error() {
-                bail!("MSET at {}: {}", backend.addr(), reply.text());
+        for kind in [SMALL, LARGE] {
+            let value = "x".repeat(kind.bytes);
+            for first in (0..KEYS).step_by(1000) {
+                let mut command = vec!["MSET".to_owned()];
+                for key in first..first + 1000 {
+                    command.extend([kind.key.replace("__rand_int__", &format!("{key:012}")), value.clone()]);
+                }
+                let reply = client.call(&command).context("MSET")?;
+                if reply.is_error() {
+                    bail!("MSET at {}: {}", backend.addr(), reply.text());
+                }
             }
         }
     }
     Ok(())
 }
 
-/// Sends `amount` requests to a port of this machine.
-pub(crate) fn run(work: &Work, port: u16, amount: u64) -> anyhow::Result<Sample> {
+/// The program that sends `amount` requests to a port of this machine, with its arguments.
+pub(crate) fn command(work: &Work, port: u16, amount: u64) -> anyhow::Result<Vec<String>> {
     let tool = program("redis-benchmark").context("redis-benchmark (redis-tools) is missing")?;
-    let mut command = Command::new(tool);
-    command.args(["-h", "127.0.0.1", "-p", &port.to_string()]);
-    command.args(["-c", &work.clients.to_string(), "-P", &work.pipeline.to_string()]);
-    command.args(["-n", &amount.to_string(), "-r", &KEYS.to_string(), "--csv"]);
-    command.args(arguments(work.command));
-    let output = command.output().context("cannot run redis-benchmark")?;
+    let options = format!(
+        "-h 127.0.0.1 -p {port} -c {} -P {} -n {amount} -r {KEYS} --csv",
+        work.clients, work.pipeline
+    );
+    let mut line = vec![tool.display().to_string()];
+    line.extend(options.split(' ').map(str::to_owned));
+    line.extend(arguments(work.request));
+    Ok(line)
+}
+
+/// Runs what [`command`] says, perhaps behind another program.
+pub(crate) fn run(line: &[String]) -> anyhow::Result<Sample> {
+    let (first, rest) = line.split_first().context("no command")?;
+    let output = Command::new(first).args(rest).output().with_context(|| format!("cannot run {first}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() || errors.contains("Error from server") {
@@ -100,16 +118,16 @@ pub(crate) fn run(work: &Work, port: u16, amount: u64) -> anyhow::Result<Sample>
     sample(&text).with_context(|| format!("redis-benchmark printed {text:?} and {:?}", errors.trim()))
 }
 
-fn arguments(command: Request) -> Vec<String> {
-    let value = "x".repeat(VALUE_BYTES);
+fn arguments(request: Request) -> Vec<String> {
+    let value = |kind: Kind| "x".repeat(kind.bytes);
     let many = |n: usize, item: &[&str]| {
         std::iter::repeat_n(item, n).flatten().map(|s| (*s).to_owned()).collect::<Vec<_>>()
     };
-    let (name, rest) = match command {
-        Request::Get => ("GET", many(1, &[KEY])),
-        Request::Set => ("SET", many(1, &[KEY, &value])),
-        Request::Mget(n) => ("MGET", many(n, &[KEY])),
-        Request::Mset(n) => ("MSET", many(n, &[KEY, &value])),
+    let (name, rest) = match request {
+        Request::Get(kind) => ("GET", many(1, &[kind.key])),
+        Request::Set(kind) => ("SET", many(1, &[kind.key, &value(kind)])),
+        Request::Mget(n) => ("MGET", many(n, &[SMALL.key])),
+        Request::Mset(n) => ("MSET", many(n, &[SMALL.key, &value(SMALL)])),
     };
     [vec![name.to_owned()], rest].concat()
 }
@@ -143,7 +161,8 @@ mod tests {
 
     #[test]
     fn a_request_names_as_many_keys_as_it_should() {
-        assert_eq!(arguments(Request::Mget(3)), ["MGET", KEY, KEY, KEY]);
+        assert_eq!(arguments(Request::Mget(3)), ["MGET", SMALL.key, SMALL.key, SMALL.key]);
         assert_eq!(arguments(Request::Mset(2)).len(), 5);
+        assert_eq!(arguments(Request::Set(LARGE))[2].len(), 4096);
     }
 }

@@ -1,46 +1,57 @@
 //! What connections cost in memory: every one has sent a request, none is closed.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use codis_testkit::{RedisServer, RespClient};
+use codis_testkit::RespClient;
+use serde::Serialize;
 
-use super::target::{self, Target};
+use super::target::Target;
 use super::usage;
 
 /// Connections of the measurement.
-const CONNECTIONS: usize = 1000;
+pub(crate) const CONNECTIONS: usize = 1000;
 
-/// Resident memory of one proxy.
-#[derive(Clone, Debug)]
+/// Resident memory of one proxy; `--json` writes these.
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Memory {
-    pub(crate) target: &'static str,
+    pub(crate) target: String,
+    pub(crate) work: &'static str,
+    pub(crate) workers: Option<u32>,
+    pub(crate) clients: usize,
     /// After the first connection has been served, in MiB.
-    pub(crate) base_mb: f64,
+    pub(crate) base_rss_mb: f64,
     /// With 1000 more that have sent a request, in MiB.
-    pub(crate) used_mb: f64,
+    pub(crate) rss_mb: f64,
 }
 
-/// Fresh proxies, so that nothing of an earlier load is still held.
-pub(crate) fn measure(ours: &Path, backends: &[RedisServer]) -> anyhow::Result<Vec<Memory>> {
-    let targets = [
-        target::our_proxy("ours-1", 1, ours, backends)?,
-        target::haproxy(backends)?,
-        target::twemproxy(backends)?,
-    ];
-    targets.iter().map(one).collect()
+impl Memory {
+    /// What the connections have cost, in MiB.
+    pub(crate) fn grown(&self) -> f64 {
+        self.rss_mb - self.base_rss_mb
+    }
 }
 
-fn one(target: &Target) -> anyhow::Result<Memory> {
-    let pid = target.pid().context("the server alone has no proxy")?;
+/// Measures targets that have carried no load yet, so that nothing of it is still held.
+pub(crate) fn measure(fresh: &[Target]) -> anyhow::Result<Vec<Memory>> {
+    fresh.iter().filter_map(|target| Some(one(target, target.pid()?))).collect()
+}
+
+fn one(target: &Target, pid: u32) -> anyhow::Result<Memory> {
     let mut held = Vec::with_capacity(CONNECTIONS + 1);
     held.push(connect(target)?);
-    let base_mb = usage::rss_mb(pid)?;
+    let base_rss_mb = usage::rss_mb(pid)?;
     for _ in 0..CONNECTIONS {
         held.push(connect(target)?);
     }
-    Ok(Memory { target: target.name(), base_mb, used_mb: usage::rss_mb(pid)? })
+    Ok(Memory {
+        target: target.name().to_owned(),
+        work: "connections that have sent a request",
+        workers: target.workers(),
+        clients: CONNECTIONS,
+        base_rss_mb,
+        rss_mb: usage::rss_mb(pid)?,
+    })
 }
 
 fn connect(target: &Target) -> anyhow::Result<RespClient> {

@@ -2,9 +2,11 @@
 //!
 //! Machines are noisy and shared, so figures of two runs say little about each other. Everything that is
 //! compared is measured in the same run: each round goes through all works and all targets, in another
-//! order every time, and the table shows medians. The measure that counts is the processor time that the
+//! order every time, and the tables show medians. The measure that counts is the processor time that the
 //! proxy's own process takes per request: it does not depend on how busy the neighbours are.
 
+mod bounds;
+mod calls;
 mod load;
 mod memory;
 mod report;
@@ -19,21 +21,28 @@ use codis_testkit::RedisServer;
 
 use crate::setup::{self, Part};
 use crate::shell;
+use calls::Counter;
 use load::Work;
-use target::Target;
+use report::Results;
+use target::{Peer, Target};
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// One minute: fewer and shorter rounds.
-    #[arg(long, conflicts_with = "full")]
+    /// Two minutes: fewer and shorter rounds.
+    #[arg(long, conflicts_with_all = ["full", "check"])]
     quick: bool,
-    /// All works, longer rounds.
+    /// Longer and more rounds; twenty minutes.
     #[arg(long)]
     full: bool,
     /// Only works whose name contains this text.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Measure another proxy, too. `sh -c COMMAND` is run in an empty folder and must `exec` it: a proxy that
+    /// listens on 127.0.0.1:$PORT and hashes or spreads keys over $BACKENDS (HOST:PORT, separated by a blank);
+    /// $ADMIN_PORT is free for it, too. May be given several times.
+    #[arg(long = "peer", value_name = "NAME=COMMAND", value_parser = Peer::parse)]
+    peers: Vec<Peer>,
     /// Write every single measurement to this file, too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -61,6 +70,14 @@ impl Args {
 /// # Errors
 /// When a part cannot be started, a measurement fails, or `--check` finds a row beyond its bound.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let works: Vec<&Work> = load::WORKS
+        .iter()
+        .filter(|work| args.only.as_ref().is_none_or(|text| work.name.contains(text)))
+        .collect();
+    if works.is_empty() {
+        let names: Vec<_> = load::WORKS.iter().map(|w| w.name).collect();
+        bail!("no work is called like that; there are: {}", names.join(", "));
+    }
     shell::step("setup", || setup::ensure(&[Part::Redis, Part::Haproxy, Part::Twemproxy]))?;
     shell::step("build", || shell::run(&mut shell::cargo(&["build", "--release", "-p", "codis-proxy"])))?;
     let proxy = shell::target_dir()?.join("release/codis-proxy");
@@ -68,57 +85,64 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
     let backends = [RedisServer::builder().try_start()?, RedisServer::builder().try_start()?];
     load::fill(&backends)?;
-    let targets = target::start_all(&proxy, &backends)?;
-    let works: Vec<&Work> = load::WORKS
-        .iter()
-        .filter(|w| args.full || !w.only_full)
-        .filter(|w| args.only.as_ref().is_none_or(|text| w.name.contains(text)))
-        .collect();
-    if works.is_empty() {
-        let names: Vec<_> = load::WORKS.iter().map(|w| w.name).collect();
-        bail!("no work is called like that; there are: {}", names.join(", "));
-    }
+    // Proxies of its own for this one: what a load leaves behind is not what connections cost.
+    let memory = memory::measure(&target::start_all(&proxy, &backends, &args.peers)?)?;
+    let targets = target::start_all(&proxy, &backends, &args.peers)?;
+    let mut results = measure(&works, &targets, &args.effort())?;
+    results.memory = memory;
 
-    let rows = measure(&works, &targets, &args.effort())?;
-    println!("{}", report::table(&works, &targets, &rows));
-    drop(targets);
-    println!("{}", report::memory_table(&memory::measure(&proxy, &backends)?));
+    println!("{}", results.table(&works, &targets));
+    println!("{}", results.single_figures(&works, &targets));
     if let Some(file) = &args.json {
-        let text = serde_json::to_string_pretty(&rows).context("cannot write measurements as JSON")?;
-        std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
-        println!("{} measurements in {}", rows.len(), file.display());
+        std::fs::write(file, results.json()? + "\n")
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        println!("every single measurement is in {}", file.display());
     }
-    if args.check {
-        let missed = report::missed(&rows);
-        if !missed.is_empty() {
-            bail!("rows beyond their bound:\n  {}", missed.join("\n  "));
-        }
-        println!("check: every row holds its bound");
-    }
-    Ok(())
+    if args.check { check(&results) } else { Ok(()) }
 }
 
 /// Rounds over works over targets; the first, unrecorded round finds out how much work fills the time.
-fn measure(works: &[&Work], targets: &[Target], effort: &Effort) -> anyhow::Result<Vec<report::Row>> {
+fn measure(works: &[&Work], targets: &[Target], effort: &Effort) -> anyhow::Result<Results> {
+    let counter = Counter::find();
+    if counter.is_none() {
+        shell::complain("system calls are not counted: neither perf nor strace may look at processes here");
+    }
     let mut amounts = HashMap::new();
     for work in works {
         for target in targets {
-            let sample = load::run(work, target.port(), work.first_amount)
-                .with_context(|| format!("{} at {}", work.name, target.name()))?;
+            let sample = target.measure(work, work.first_amount, 0)?;
             let requests = (sample.rps * effort.seconds) as u64;
             amounts.insert((work.name, target.name()), requests.max(work.first_amount));
         }
     }
-    let mut rows = Vec::new();
-    for round in 0..effort.rounds {
-        shell::complain(&format!("round {} of {}", round + 1, effort.rounds));
+    let mut results = Results::default();
+    for round in 1..=effort.rounds {
+        shell::complain(&format!("round {round} of {}", effort.rounds));
         for work in works {
             for step in 0..targets.len() {
                 let target = &targets[(step + round) % targets.len()];
                 let amount = amounts.get(&(work.name, target.name())).copied().unwrap_or(work.first_amount);
-                rows.push(target.measure(work, amount, round + 1)?);
+                results.rows.push(target.measure(work, amount, round)?);
+                if let (Some(counter), Some(pid)) = (counter, target.pid())
+                    && calls::WORKS.contains(&work.name)
+                {
+                    let amount = (amount / 2).max(work.first_amount);
+                    results.calls.push(counter.measure(target, pid, work, amount, round)?);
+                }
             }
         }
     }
-    Ok(rows)
+    Ok(results)
+}
+
+/// # Errors
+/// When a row misses its bound; the error names all of them.
+fn check(results: &Results) -> anyhow::Result<()> {
+    let verdict = bounds::check(results);
+    println!("check: {} bounds held", verdict.held);
+    verdict.open.iter().for_each(|what| println!("check: not measured in this run: {what}"));
+    if !verdict.missed.is_empty() {
+        bail!("rows beyond their bound:\n  {}", verdict.missed.join("\n  "));
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is measured: a server alone, our proxy, and the proxies of the distribution.
+//! What is measured: a server alone, our proxy, the proxies of the distribution, and others that are given.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,8 +12,9 @@ use super::usage;
 
 /// One address that load is sent to.
 pub(crate) struct Target {
-    name: &'static str,
-    workers: u32,
+    name: String,
+    /// Unknown for the proxies of `--peer`.
+    workers: Option<u32>,
     port: u16,
     /// What is between; none for the server alone.
     proxy: Option<Running>,
@@ -25,9 +26,20 @@ enum Running {
     Other { process: Process, _ports: Vec<PortLease> },
 }
 
+/// A proxy that this program knows nothing of, given by `--peer NAME=COMMAND`.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    name: String,
+    command: String,
+}
+
 impl Target {
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn workers(&self) -> Option<u32> {
+        self.workers
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -46,11 +58,16 @@ impl Target {
     pub(crate) fn measure(&self, work: &Work, amount: u64, round: usize) -> anyhow::Result<Row> {
         let what = || format!("{} at {}", work.name, self.name);
         let cpu = |pid: Option<u32>| pid.map(usage::cpu_us).transpose();
+        let line = load::command(work, self.port, amount)?;
         let before = cpu(self.pid()).with_context(what)?;
-        let sample = load::run(work, self.port, amount).with_context(what)?;
+        let sample = load::run(&line).with_context(what)?;
         let after = cpu(self.pid()).with_context(what)?;
+        let used = after.zip(before).map(|(after, before)| after - before);
+        if used.is_some_and(|used| used <= 0.0) {
+            bail!("{}: its process has done nothing; a --peer command must `exec` the proxy", what());
+        }
         Ok(Row {
-            target: self.name.to_owned(),
+            target: self.name.clone(),
             work: work.name.to_owned(),
             workers: self.workers,
             clients: work.clients,
@@ -58,37 +75,41 @@ impl Target {
             rps: sample.rps,
             p50_ms: sample.p50_ms,
             p99_ms: sample.p99_ms,
-            cpu_us_per_req: after.zip(before).map(|(after, before)| (after - before) / amount as f64),
+            cpu_us_per_req: used.map(|used| used / amount as f64),
             rss_mb: self.pid().map(usage::rss_mb).transpose().with_context(what)?,
             round,
         })
     }
 }
 
-/// All targets, each ready.
-pub(crate) fn start_all(ours: &Path, backends: &[RedisServer]) -> anyhow::Result<Vec<Target>> {
+/// All targets, each ready; first the server alone.
+pub(crate) fn start_all(
+    ours: &Path,
+    backends: &[RedisServer],
+    peers: &[Peer],
+) -> anyhow::Result<Vec<Target>> {
     let direct = backends.first().context("no backend")?;
-    let mut targets = vec![Target { name: "direct", workers: 0, port: direct.port(), proxy: None }];
-    targets.push(our_proxy("ours-1", 1, ours, backends)?);
-    targets.push(our_proxy("ours-2", 2, ours, backends)?);
+    let mut targets =
+        vec![Target { name: "direct".to_owned(), workers: Some(0), port: direct.port(), proxy: None }];
+    targets.push(our_proxy(1, ours, backends)?);
+    targets.push(our_proxy(2, ours, backends)?);
     targets.push(haproxy(backends)?);
     targets.push(twemproxy(backends)?);
+    for peer in peers {
+        targets.push(peer.start(backends)?);
+    }
     Ok(targets)
 }
 
-pub(crate) fn our_proxy(
-    name: &'static str,
-    workers: u32,
-    program: &Path,
-    backends: &[RedisServer],
-) -> anyhow::Result<Target> {
+fn our_proxy(workers: u32, program: &Path, backends: &[RedisServer]) -> anyhow::Result<Target> {
     let addrs: Vec<String> = backends.iter().map(RedisServer::addr).collect();
     let proxy = ProxyProcess::fixed(&addrs).program(program).workers(workers as usize).try_start()?;
-    Ok(Target { name, workers, port: proxy.port(), proxy: Some(Running::Ours(proxy)) })
+    let name = format!("ours-{workers}");
+    Ok(Target { name, workers: Some(workers), port: proxy.port(), proxy: Some(Running::Ours(proxy)) })
 }
 
 /// Connections handed through to one backend each, not a byte looked at: what a hop costs at least.
-pub(crate) fn haproxy(backends: &[RedisServer]) -> anyhow::Result<Target> {
+fn haproxy(backends: &[RedisServer]) -> anyhow::Result<Target> {
     let lease = PortLease::take()?;
     let servers: String =
         backends.iter().enumerate().map(|(i, b)| format!("  server s{i} {}\n", b.addr())).collect();
@@ -103,11 +124,11 @@ pub(crate) fn haproxy(backends: &[RedisServer]) -> anyhow::Result<Target> {
     let config = sandbox.write("haproxy.cfg", &config)?.display().to_string();
     let program = program("haproxy").context("haproxy is missing; next: cargo xtask setup")?;
     let process = Process::start("haproxy", &program, ["-db", "-f", &config], &[], &sandbox)?;
-    ready("haproxy", 1, process, vec![lease])
+    ready("haproxy", Some(1), process, vec![lease])
 }
 
 /// Keys are hashed over the backends; requests with many keys are split.
-pub(crate) fn twemproxy(backends: &[RedisServer]) -> anyhow::Result<Target> {
+fn twemproxy(backends: &[RedisServer]) -> anyhow::Result<Target> {
     let (lease, stats) = (PortLease::take()?, PortLease::take()?);
     let servers: String = backends.iter().map(|b| format!("    - {}:1\n", b.addr())).collect();
     let config = format!(
@@ -120,13 +141,36 @@ pub(crate) fn twemproxy(backends: &[RedisServer]) -> anyhow::Result<Target> {
     let stats_port = stats.port().to_string();
     let args = ["-c", &config, "-a", "127.0.0.1", "-s", &stats_port, "-v", "2"];
     let process = Process::start("nutcracker", &program, args, &[], &sandbox)?;
-    ready("twemproxy", 1, process, vec![lease, stats])
+    ready("twemproxy", Some(1), process, vec![lease, stats])
+}
+
+impl Peer {
+    /// Reads `NAME=COMMAND`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, command)) if !name.is_empty() && !command.trim().is_empty() => {
+                Ok(Self { name: name.to_owned(), command: command.to_owned() })
+            }
+            _ => Err("expected NAME=COMMAND".to_owned()),
+        }
+    }
+
+    fn start(&self, backends: &[RedisServer]) -> anyhow::Result<Target> {
+        let (lease, spare) = (PortLease::take()?, PortLease::take()?);
+        let addrs: Vec<String> = backends.iter().map(RedisServer::addr).collect();
+        let (port, other, addrs) = (lease.port().to_string(), spare.port().to_string(), addrs.join(" "));
+        let env = [("PORT", port.as_str()), ("ADMIN_PORT", &other), ("BACKENDS", &addrs)];
+        let sandbox = Sandbox::create(&self.name)?;
+        let shell = program("sh").context("sh is missing")?;
+        let process = Process::start(&self.name, &shell, ["-c", &self.command], &env, &sandbox)?;
+        ready(&self.name, None, process, vec![lease, spare])
+    }
 }
 
 /// Waits until a key can be read through the proxy; the first port is the one for clients.
 fn ready(
-    name: &'static str,
-    workers: u32,
+    name: &str,
+    workers: Option<u32>,
     process: Process,
     ports: Vec<PortLease>,
 ) -> anyhow::Result<Target> {
@@ -136,5 +180,24 @@ fn ready(
             .and_then(|mut client| client.call(&["GET", "key:000000000000"]))
             .is_ok_and(|reply| !reply.is_error())
     })?;
-    Ok(Target { name, workers, port, proxy: Some(Running::Other { process, _ports: ports }) })
+    Ok(Target {
+        name: name.to_owned(),
+        workers,
+        port,
+        proxy: Some(Running::Other { process, _ports: ports }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_has_a_name_and_a_command() {
+        let peer = Peer::parse("other=exec other --port $PORT --x=y").unwrap();
+        assert_eq!((peer.name.as_str(), peer.command.as_str()), ("other", "exec other --port $PORT --x=y"));
+        assert!(Peer::parse("other").is_err());
+        assert!(Peer::parse("other= ").is_err());
+        assert!(Peer::parse("=x").is_err());
+    }
 }
