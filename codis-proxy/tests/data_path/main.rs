@@ -9,6 +9,7 @@ mod fanout;
 mod garbage;
 mod killed_servers;
 mod limits;
+mod memory;
 mod pipeline;
 mod process;
 mod pubsub;

@@ -3,11 +3,14 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Resource, getrlimit};
+
 use crate::zookeeper;
 
 /// Leaves the test early, with a line on stderr, where one of the named parts is missing.
 ///
-/// Names: `redis`, `zookeeper`, `tmux`, `haproxy`, `nutcracker`, `root`.
+/// Names: `redis`, `zookeeper`, `tmux`, `haproxy`, `nutcracker`, `root`, and `files` (a process may open
+/// 16,384 of them).
 #[macro_export]
 macro_rules! need {
     ($($part:expr),+ $(,)?) => {
@@ -31,6 +34,7 @@ pub fn require(part: &str) -> bool {
         "haproxy" => (program("haproxy").is_some(), "haproxy"),
         "nutcracker" => (program("nutcracker").is_some(), "nutcracker"),
         "root" => (rustix::process::geteuid().is_root(), "run as root"),
+        "files" => (may_open(MANY_FILES), "raise the hard limit of open files, ulimit -Hn"),
         other => panic!("codis-testkit does not know a part `{other}`"),
     };
     if there {
@@ -45,6 +49,13 @@ pub fn require(part: &str) -> bool {
     let _ =
         writeln!(std::io::stderr(), "SKIPPED {test}: {part} is missing ({package}); next: cargo xtask setup");
     false
+}
+
+/// Files that a process must be allowed to open for tests with very many connections.
+const MANY_FILES: u64 = 16_384;
+
+fn may_open(files: u64) -> bool {
+    getrlimit(Resource::Nofile).maximum.is_none_or(|hard| hard >= files)
 }
 
 fn is_required(list: &str, part: &str) -> bool {
