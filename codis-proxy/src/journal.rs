@@ -50,12 +50,16 @@ pub(crate) enum Cause {
     Idle,
     /// The client did not take its replies.
     SlowReader,
+    /// The client's request did not become complete.
+    SlowRequest,
+    /// The client made the proxy hold more than any other when memory was short.
+    ShortOfMemory,
     /// There were too many clients already.
     TooManyClients,
 }
 
 impl Cause {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Lost,
         Self::TimedOut,
         Self::Unreachable,
@@ -67,6 +71,8 @@ impl Cause {
         Self::Protocol,
         Self::Idle,
         Self::SlowReader,
+        Self::SlowRequest,
+        Self::ShortOfMemory,
         Self::TooManyClients,
     ];
 
@@ -84,6 +90,8 @@ impl Cause {
             Self::Protocol => "protocol",
             Self::Idle => "idle",
             Self::SlowReader => "slow_reader",
+            Self::SlowRequest => "slow_request",
+            Self::ShortOfMemory => "short_of_memory",
             Self::TooManyClients => "too_many_clients",
         }
     }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod args;
+mod budget;
 mod config;
 mod follow;
 mod journal;

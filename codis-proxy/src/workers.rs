@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    budget::Budget,
     config::{Config, Limits},
     journal::{Cause, Journal},
     registry::Registry,
@@ -62,8 +63,14 @@ impl Workers {
         let registry = Arc::new(Registry::default());
         let journal = Arc::new(Journal::default());
         let scripts = Arc::new(Scripts::default());
-        let shared =
-            Shared { limits: limits.clone(), registry: registry.clone(), scripts, journal: journal.clone() };
+        let budget = Arc::new(Budget::new(limits.max_memory, config.workers));
+        let shared = Shared {
+            limits: limits.clone(),
+            registry: registry.clone(),
+            scripts,
+            journal: journal.clone(),
+            budget,
+        };
         let mut orders = Vec::new();
         for number in 0..config.workers {
             let (sender, receiver) = mpsc::channel(ORDERS);

@@ -112,6 +112,8 @@ fn limits(file: &File, password: Option<Secret>) -> Limits {
         client_output: whole("proxy.client_output", default.client_output),
         subscriber_output: whole("proxy.subscriber_output", default.subscriber_output),
         backend_pause: whole("proxy.backend_pause", default.backend_pause),
+        max_memory: whole("proxy.max_memory", default.max_memory),
+        request_timeout: seconds("proxy.request_timeout", default.request_timeout),
         idle_timeout: seconds("proxy.idle_timeout", default.idle_timeout),
         connect_timeout: seconds("proxy.connect_timeout", default.connect_timeout),
         backend_timeout: seconds("proxy.backend_timeout", default.backend_timeout),

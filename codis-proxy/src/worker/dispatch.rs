@@ -283,8 +283,9 @@ impl Worker {
         if let State::Down = self.backends[backend].state {
             self.open(backend)?;
         }
+        let most = self.backend_pause();
         let queue = &mut self.backends[backend];
-        if queue.out.len() <= self.limits.backend_pause {
+        if queue.out.len() <= most {
             return Ok(true);
         }
         queue.waiters.push(id);

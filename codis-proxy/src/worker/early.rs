@@ -95,6 +95,22 @@ impl Early {
         self.bytes = kept;
     }
 
+    /// Bytes that wait.
+    pub(super) fn held(&self) -> usize {
+        let whole = |place: &Place| if let Place::Whole(bytes) = place { bytes.len() } else { 0 };
+        self.bytes.len() + self.places.iter().map(whole).sum::<usize>()
+    }
+
+    /// Keeps the places only.
+    pub(super) fn forget(&mut self) {
+        self.bytes = Vec::new();
+        for place in &mut self.places {
+            if !matches!(place, Place::Empty) {
+                *place = Place::Copied { start: 0, len: 0 };
+            }
+        }
+    }
+
     /// True if it holds more room than is usually needed.
     pub(super) fn is_unusual(&self) -> bool {
         self.bytes.capacity() > BIG || self.places.capacity() > KEEP_PLACES

@@ -90,12 +90,16 @@ impl Worker {
                 self.write_backend(id);
                 continue;
             }
+            if self.reply_must_wait(id) {
+                return Poll::Pending;
+            }
             match ready!(self.poll_replies(id, cx)) {
                 Ok(0) => self.lose(id, Cause::Lost, "connection closed by the server"),
                 Ok(n) => {
                     if let Some(backend) = self.backends.get_mut(id) {
                         backend.bytes_in += n as u64;
                     }
+                    self.grew(n);
                 }
                 Err(error) => self.lose(id, Cause::Lost, &error.to_string()),
             }

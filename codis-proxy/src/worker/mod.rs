@@ -14,6 +14,7 @@ mod early;
 mod failures;
 mod fanout;
 mod glob;
+mod held;
 mod info;
 mod link;
 mod local;
@@ -60,6 +61,7 @@ use self::{
     buffers::Pool,
     failures::Trouble,
     fanout::Plan,
+    held::Held,
     meter::Meter,
     park::Verdict,
     pinned::Pins,
@@ -71,6 +73,7 @@ use self::{
     split::Splits,
 };
 use crate::{
+    budget::Budget,
     config::{Limits, MoveLimits},
     journal::Journal,
     moving::Movers,
@@ -99,6 +102,8 @@ pub(crate) struct Shared {
     pub(crate) scripts: Arc<Scripts>,
     /// What failed.
     pub(crate) journal: Arc<Journal>,
+    /// How much may be held.
+    pub(crate) budget: Arc<Budget>,
 }
 
 /// What a worker is asked to do.
@@ -130,6 +135,10 @@ struct Worker {
     me: Weak<RefCell<Worker>>,
     limits: Arc<Limits>,
     registry: Arc<Registry>,
+    budget: Arc<Budget>,
+    held: Held,
+    /// How much may come in before what is held is added up.
+    held_step: usize,
     /// Scripts that clients of all workers have loaded.
     scripts: Arc<Scripts>,
     /// What all workers write down about what failed.
@@ -215,7 +224,7 @@ async fn serve(shared: Shared, mut orders: mpsc::Receiver<Order>) {
 
 impl Worker {
     fn new(shared: Shared) -> Rc<RefCell<Self>> {
-        let Shared { limits, registry, scripts, journal } = shared;
+        let Shared { limits, registry, scripts, journal, budget } = shared;
         let movers = Movers::new(MoveLimits {
             password: limits.password.clone(),
             connect_timeout: limits.connect_timeout,
@@ -225,6 +234,9 @@ impl Worker {
             RefCell::new(Self {
                 me: me.clone(),
                 registry,
+                held: Held::default(),
+                held_step: budget.step(),
+                budget,
                 scripts,
                 journal,
                 trouble: None,

@@ -64,12 +64,13 @@ impl Worker {
                 self.close(id);
                 return Poll::Ready(());
             }
-            let wait = session.closing || session.backlog;
-            if session.backlog && self.is_blocked(id) && self.is_gone(id, cx) {
+            let (wait, backlog) = (session.closing || session.backlog, session.backlog);
+            let full = self.is_full(id) || self.must_wait(id);
+            if (backlog || full) && self.is_blocked(id) && self.is_gone(id, cx) {
                 self.sessions[id].stream = None;
                 continue;
             }
-            if wait || self.is_full(id) {
+            if wait || full {
                 self.sessions[id].stalled = !wait;
                 return Poll::Pending;
             }
@@ -83,6 +84,7 @@ impl Worker {
                 }
                 Ok(n) => {
                     self.totals.bytes_in += n as u64;
+                    self.grew(n);
                 }
                 Err(_) => self.sessions[id].stream = None,
             }
@@ -99,9 +101,10 @@ impl Worker {
     }
 
     /// True while a session may not ask for more: too many replies owed, or too many not taken.
-    fn is_full(&self, id: SessionId) -> bool {
-        let session = &self.sessions[id];
-        session.owed() >= self.limits.max_pipeline || session.out.len() > self.limits.client_pause
+    fn is_full(&mut self, id: SessionId) -> bool {
+        let pause = self.client_pause();
+        let session = &mut self.sessions[id];
+        session.is_window_full(self.limits.max_pipeline) || session.out.len() > pause
     }
 
     /// Ends a session. Its record stays until all replies it is owed are in.
@@ -115,6 +118,7 @@ impl Worker {
         session.waker = None;
         session.backlog = false;
         session.out.clear(&mut self.pool);
+        session.forget_early();
         let (parked, pinning) = (session.parked.take(), session.pinning.take());
         let (client, owed) = (session.client, session.owed());
         if let Some(parked) = parked.filter(|parked| !parked.settling) {
@@ -211,6 +215,7 @@ impl Worker {
                 let whole = partial.buf.split_to(len).freeze();
                 let rest = std::mem::take(&mut partial.buf);
                 self.totals.requests += 1;
+                self.note_progress(id, true, true);
                 let frame = Frame { bytes: &whole, args: partial.parser.args(), whole: Some(&whole) };
                 match self.dispatch(id, frame) {
                     Outcome::Done => {
@@ -291,6 +296,8 @@ impl Worker {
                 break Stop::Closing;
             }
         };
+        let whole = !matches!(stop, Stop::Drained { .. }) || used == data.len();
+        self.note_progress(id, used > 0, whole);
         match stop {
             Stop::Closing => parser.reset(),
             Stop::Drained { .. } if used == data.len() => {}
@@ -301,6 +308,18 @@ impl Worker {
                 self.sessions[id].partial = Some(Box::new(Partial { buf, parser, missing }));
             }
             Stop::Held => self.hold(id, BytesMut::from(&data[used..])),
+        }
+    }
+
+    /// Remembers when the request began that is under way: `done` if one has been completed, `whole` if nothing
+    /// of the next one has come.
+    #[inline]
+    fn note_progress(&mut self, id: SessionId, done: bool, whole: bool) {
+        let session = &mut self.sessions[id];
+        if whole {
+            session.begun = 0;
+        } else if done || session.begun == 0 {
+            session.begun = (self.ticks as u32).max(1);
         }
     }
 

@@ -21,6 +21,9 @@ use super::{
     pubsub::Subs,
 };
 
+/// Bytes of big replies that a client may ask for at a time.
+const FAIR: usize = 1 << 20;
+
 /// Place of a session in its worker.
 pub(super) type SessionId = usize;
 
@@ -93,8 +96,14 @@ pub(super) struct Session {
     first: u32,
     /// How many are owed from there on.
     owed: u32,
+    /// How many may be owed; begins small, grows while replies are small, and shrinks with a big one.
+    window: u32,
+    /// `first` when the window last changed.
+    window_since: u32,
     /// Replies that came before their turn; `None` for a client whose requests go to one server.
     early: Option<Box<Early>>,
+    /// Tick at which the request began that is under way; 0 if none is.
+    pub(super) begun: u32,
     /// Last time that bytes came, microseconds of the worker's clock.
     pub(super) heard: u64,
     /// Its output is in the list of what is written at the end of the turn.
@@ -126,7 +135,10 @@ impl Session {
             waits_since: None,
             first: 0,
             owed: 0,
+            window: 1,
+            window_since: 0,
             early: None,
+            begun: 0,
             heard: now,
             dirty: false,
             want_write: false,
@@ -142,6 +154,29 @@ impl Session {
     #[inline]
     pub(super) fn owed(&self) -> usize {
         self.owed as usize
+    }
+
+    /// True if no more may be asked for until a reply comes. A client that pipelines has to show that its
+    /// replies are small first: many big ones at once would keep the server's other clients waiting.
+    #[inline]
+    pub(super) fn is_window_full(&mut self, max: usize) -> bool {
+        self.owed >= self.window && !self.widen(max)
+    }
+
+    /// Widens the window if enough replies have come since it was last changed.
+    fn widen(&mut self, max: usize) -> bool {
+        let max = u32::try_from(max).unwrap_or(u32::MAX);
+        while self.window < max && self.first.wrapping_sub(self.window_since) >= self.window {
+            self.window = self.window.saturating_mul(2).min(max);
+            self.window_since = self.window_since.wrapping_add(self.window / 2);
+        }
+        self.owed < self.window
+    }
+
+    /// A reply so big has come: only so many more at a time as make up a fair share.
+    fn narrow(&mut self, bytes: usize) {
+        self.window = self.window.min((FAIR / bytes.max(1)).max(1) as u32);
+        self.window_since = self.first;
     }
 
     /// True if nothing is owed and nothing is to be written.
@@ -173,6 +208,8 @@ impl Session {
                 self.send_early(pool);
             }
         } else if place < self.owed {
+            // Whom nobody can tell any more needs no reply, only its place.
+            let payload = if self.stream.is_some() { payload } else { Payload::Slice(b"") };
             self.early.get_or_insert_default().keep(place as usize, payload);
         }
     }
@@ -208,7 +245,10 @@ impl Session {
         match payload {
             Payload::Slice(bytes) => self.out.push(bytes, pool),
             Payload::Whole(bytes) if bytes.len() < BIG => self.out.push(&bytes, pool),
-            Payload::Whole(bytes) => self.out.push_big(bytes),
+            Payload::Whole(bytes) => {
+                self.narrow(bytes.len());
+                self.out.push_big(bytes);
+            }
         }
     }
 
@@ -229,6 +269,21 @@ impl Session {
         if self.owed == 0 {
             self.early = None;
         }
+    }
+
+    /// The session has ended: of the replies that came before their turn only the places count.
+    pub(super) fn forget_early(&mut self) {
+        if let Some(early) = &mut self.early {
+            early.forget();
+        }
+    }
+
+    /// Bytes that are held for it.
+    pub(super) fn held(&self) -> usize {
+        let early = self.early.as_ref().map_or(0, |early| early.held());
+        let partial =
+            self.partial.as_ref().map_or(0, |partial| partial.buf.len() + size_of_val(partial.parser.args()));
+        self.out.len() + early + partial
     }
 
     /// True if it is parked under this token.

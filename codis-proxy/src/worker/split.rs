@@ -6,9 +6,11 @@
 //! carried out: an MSET that fails may have set some of its keys. Repeating such a request is safe,
 //! except that DEL, UNLINK and the like then count only what was left.
 
+mod merge;
+
 use bytes::Bytes;
 use codis_core::{SlotId, slot_of_key};
-use codis_resp::{Class, CommandId, Cut, ReplyScanner, array_header, integer, push_array_header, push_bulk};
+use codis_resp::{Class, CommandId, push_array_header, push_bulk};
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -102,6 +104,21 @@ pub(super) struct Splits {
     free: Vec<Vec<(SlotId, usize)>>,
     /// Where the keys of the request at hand stand, with their slots.
     found: Vec<(usize, SlotId)>,
+}
+
+impl Splits {
+    /// Whose request this is.
+    pub(super) fn asker(&self, id: usize) -> Option<SessionId> {
+        Some(self.live.get(id)?.session)
+    }
+
+    /// Tells for each request whose it is and how many bytes are held for it.
+    pub(super) fn each_held(&self, mut tell: impl FnMut(SessionId, usize)) {
+        for (_, split) in &self.live {
+            let replies: usize = split.parts.iter().map(|part| part.reply.bytes().len()).sum();
+            tell(split.session, replies + size_of_val(&split.keys[..]));
+        }
+    }
 }
 
 impl Worker {
@@ -304,7 +321,7 @@ impl Worker {
         let mut merged = self.pool.take();
         let (payload, failed) = match split.sequel.take() {
             Some(sequel) => self.finish_fan(&split, sequel, &mut merged),
-            None => merge(&mut split, &mut merged),
+            None => merge::merge(&mut split, &mut merged),
         };
         self.meter.record(split.command, self.now.saturating_sub(split.at), 1, failed);
         self.totals.errors += u64::from(failed);
@@ -328,72 +345,4 @@ impl Worker {
             self.splits.free.push(split.keys);
         }
     }
-}
-
-/// The reply to the whole request, and whether it is an error.
-fn merge<'a>(split: &mut Split, out: &'a mut Vec<u8>) -> (Payload<'a>, bool) {
-    if let [only] = &mut split.parts[..] {
-        let failed = only.reply.bytes().first() == Some(&b'-');
-        return match std::mem::replace(&mut only.reply, PartReply::Waiting) {
-            PartReply::Whole(bytes) => (Payload::Whole(bytes), failed),
-            PartReply::Copied(bytes) => {
-                *out = bytes;
-                (Payload::Slice(out), failed)
-            }
-            PartReply::Waiting => (Payload::Slice(out), failed),
-        };
-    }
-    let merged = match split.parts.iter().find(|part| part.reply.bytes().first() == Some(&b'-')) {
-        Some(part) => {
-            out.extend_from_slice(part.reply.bytes());
-            return (Payload::Slice(out), true);
-        }
-        None => match split.command.command().class {
-            Class::Mget => merge_arrays(split, out),
-            Class::Mset => {
-                out.extend_from_slice(b"+OK\r\n");
-                Some(())
-            }
-            _ => merge_counts(split, out),
-        },
-    };
-    if merged.is_none() {
-        out.clear();
-        out.extend_from_slice(b"-ERR a backend sent an unexpected reply to its part of the request\r\n");
-    }
-    if out.len() >= BIG {
-        return (Payload::Whole(std::mem::take(out).into()), merged.is_none());
-    }
-    (Payload::Slice(out), merged.is_none())
-}
-
-/// Takes the elements of the parts' arrays in the order of the keys; `None` if there are too few.
-fn merge_arrays(split: &Split, out: &mut Vec<u8>) -> Option<()> {
-    let mut rest: SmallVec<[&[u8]; 4]> = SmallVec::new();
-    for part in &split.parts {
-        let reply = part.reply.bytes();
-        let (count, header) = array_header(reply)?;
-        if count != part.keys {
-            return None;
-        }
-        rest.push(&reply[header..]);
-    }
-    out.reserve(16 + rest.iter().map(|part| part.len()).sum::<usize>());
-    push_array_header(out, split.keys.len());
-    for (_, part) in &split.keys {
-        let Ok(Cut::Complete(len)) = ReplyScanner::default().advance(rest[*part]) else { return None };
-        let (element, after) = rest[*part].split_at(len);
-        out.extend_from_slice(element);
-        rest[*part] = after;
-    }
-    Some(())
-}
-
-fn merge_counts(split: &Split, out: &mut Vec<u8>) -> Option<()> {
-    let mut sum = 0;
-    for part in &split.parts {
-        sum += integer(part.reply.bytes())?;
-    }
-    codis_resp::push_integer(out, sum);
-    Some(())
 }

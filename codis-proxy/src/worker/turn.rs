@@ -11,6 +11,8 @@ use crate::journal::Cause;
 
 /// Ticks between two looks at what is idle.
 const TICKS_PER_SECOND: u64 = 10;
+/// Bytes of a request for which it gets a second more.
+const BYTES_PER_SECOND: usize = 64 << 10;
 
 impl Worker {
     /// The session's output has grown: it is written at the end of the turn.
@@ -99,6 +101,7 @@ impl Worker {
 
     /// Writes what a server will take.
     pub(super) fn write_backend(&mut self, id: BackendId) {
+        let pause = self.backend_pause();
         let Some(backend) = self.backends.get_mut(id) else { return };
         backend.dirty = false;
         let State::Up(link) = &backend.state else { return };
@@ -111,7 +114,7 @@ impl Worker {
                 {
                     waker.wake_by_ref();
                 }
-                if backend.out.len() <= self.limits.backend_pause / 2 {
+                if backend.out.len() <= pause / 2 {
                     for session in backend.waiters.drain(..) {
                         if let Some(session) = self.sessions.get(session) {
                             session.wake();
@@ -129,12 +132,16 @@ impl Worker {
         self.tick_backends();
         self.tick_feeds();
         self.finish_installs();
+        self.tick_held();
         self.ticks += 1;
         let second = self.ticks.is_multiple_of(TICKS_PER_SECOND);
         self.journal.tick(second);
         if second {
             self.tick_pins();
             self.pool.trim();
+        }
+        if second && !self.limits.request_timeout.is_zero() {
+            self.tick_requests();
         }
         if self.parked > 0 || second {
             self.tick_sessions();
@@ -174,6 +181,35 @@ impl Worker {
             if let Some(waker) = backend.waker {
                 waker.wake();
             }
+        }
+    }
+
+    /// Ends sessions whose request does not become complete.
+    fn tick_requests(&mut self) {
+        let allowed = self.limits.request_timeout.as_secs_f64();
+        let now = self.ticks as u32;
+        let mut late = Vec::new();
+        for (id, session) in &mut self.sessions {
+            let Some(partial) = session.partial.as_ref().filter(|_| session.begun > 0) else { continue };
+            if session.stalled {
+                // We have not read it ourselves.
+                session.begun = now;
+                continue;
+            }
+            let taken = f64::from(now.wrapping_sub(session.begun)) / TICKS_PER_SECOND as f64;
+            let more = partial.buf.len() / BYTES_PER_SECOND;
+            if taken > allowed + more as f64 && !session.backlog && !session.closing {
+                late.push(id);
+            }
+        }
+        let text = format!("ERR Protocol error: the request was not complete within {allowed} s");
+        for id in late {
+            self.client_failed(id, Cause::SlowRequest, &text);
+            self.answer_error(id, Cause::SlowRequest, format!("-{text}\r\n").as_bytes());
+            let session = &mut self.sessions[id];
+            session.partial = None;
+            session.closing = true;
+            session.wake();
         }
     }
 
