@@ -36,6 +36,9 @@ pub(crate) struct RunArgs {
     /// Longest time that a batch of keys may keep a server busy, milliseconds
     #[arg(long, value_name = "MS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
     max_stall: u64,
+    /// Move slots with keys that alone keep a server busy for longer; else they are refused
+    #[arg(long)]
+    allow_stall: bool,
     /// Keys per second at most [no limit]
     #[arg(long, value_name = "KEYS", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
@@ -119,6 +122,7 @@ pub(super) async fn run(session: &Session, args: &RunArgs) -> Done {
 async fn work(session: &Session, cx: &Context, args: &RunArgs, consent: Consent) -> Result<RunReport, Stop> {
     let options = RunOptions {
         max_stall: Duration::from_millis(args.max_stall),
+        allow_stall: args.allow_stall,
         rate: args.rate,
         verify: match args.verify {
             How::Sample => Verify::Sample,

@@ -55,6 +55,8 @@ pub enum Verify {
 pub struct RunOptions {
     /// How long a batch of keys may keep a server busy.
     pub max_stall: Duration,
+    /// Move slots with keys that alone keep a server busy for longer; else they are refused.
+    pub allow_stall: bool,
     /// Keys per second at most.
     pub rate: Option<u32>,
     /// Slots that may be in `migrate` together; one beside a Go proxy, and in the original's way.
@@ -83,6 +85,7 @@ impl Default for RunOptions {
     fn default() -> Self {
         Self {
             max_stall: Duration::from_millis(5),
+            allow_stall: false,
             rate: None,
             wave_slots: 512,
             as_codis2: false,

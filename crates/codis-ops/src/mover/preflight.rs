@@ -1,9 +1,9 @@
 //! What must be true before the first write, looked up on the servers themselves.
 
-use codis_core::{Addr, Cluster, Group, GroupId, ProxyKind, Server, SlotSet, Versioned};
+use codis_core::{Addr, Cluster, Group, GroupId, ProxyKind, Server, SlotSet, Versioned, plan};
 use codis_redis::{
-    Endpoint, LiveRole, Redis, RedisError, Route, ServerInfo, ServerKind, count_by_slot, kill_by_name,
-    native_counts, probe_move, scan_slots,
+    BigKey, Endpoint, LiveRole, Redis, RedisError, Route, ServerInfo, ServerKind, SurveyOptions,
+    count_by_slot, kill_by_name, native_counts, probe_move, scan_slots, survey,
 };
 
 use super::{queue::Wave, run::Run};
@@ -35,6 +35,8 @@ pub(crate) struct Ready {
     pub(crate) ends: Ends,
     /// Keys of each slot on the source.
     pub(crate) by_slot: Vec<u64>,
+    /// Keys of fresh slots that would hold a server up for too long, the worst first.
+    pub(crate) big: Vec<BigKey>,
 }
 
 /// Both ends and what is on them. Writes nothing to the store; on the servers it ends connections of
@@ -51,15 +53,12 @@ pub(crate) async fn check(run: &Run<'_>, cluster: &Cluster, wave: &Wave) -> Resu
     let redis = |error: RedisError| {
         Failure::redis(&what, &error).next("codisctl migrate run    once it is well again")
     };
-    let by_slot = match native {
-        false => count_by_slot(&route.from.addr, &route.connect).await,
-        true => native_counts(&route.from.addr, &route.connect).await,
-    };
-    let by_slot = by_slot.map_err(redis)?;
-    if wave.fresh.is_empty() {
-        return Ok(Ready { ends, by_slot });
-    }
     let fresh = wave.fresh_slots();
+    let (by_slot, mut big) = contents(run, &ends, fresh.is_empty()).await.map_err(redis)?;
+    big.retain(|key| fresh.contains(key.slot));
+    if fresh.is_empty() {
+        return Ok(Ready { ends, by_slot, big });
+    }
     if native {
         let there = native_counts(&route.to.addr, &route.connect).await.map_err(redis)?;
         let (count, of) =
@@ -77,7 +76,7 @@ pub(crate) async fn check(run: &Run<'_>, cluster: &Cluster, wave: &Wave) -> Resu
                 .next(format!("look at them on {}: SLOTSINFO, SCAN", route.to.addr)));
         }
         run.events.note(format!("{} {NATIVE_RISK}", route.from.addr));
-        return Ok(Ready { ends, by_slot });
+        return Ok(Ready { ends, by_slot, big });
     }
     let strays = scan_slots(&route.to.addr, &route.connect, &fresh).await.map_err(redis)?;
     if strays.count > 0 {
@@ -93,7 +92,47 @@ pub(crate) async fn check(run: &Run<'_>, cluster: &Cluster, wave: &Wave) -> Resu
         return Err(Failure::new(FailureKind::Unsafe, what, &route.to.addr, why).next(next));
     }
     probe_move(route, &fresh, run.lease()).await.map_err(redis)?;
-    Ok(Ready { ends, by_slot })
+    Ok(Ready { ends, by_slot, big })
+}
+
+/// Keys of each slot on the source, and those that would hold a server up for too long: a native server's own command
+/// takes a key in one piece whatever its size, and a slot that is on its way has to arrive.
+async fn contents(
+    run: &Run<'_>,
+    ends: &Ends,
+    on_their_way: bool,
+) -> Result<(Vec<u64>, Vec<BigKey>), RedisError> {
+    let Route { from, connect, .. } = &ends.route;
+    if ends.native {
+        return Ok((native_counts(&from.addr, connect).await?, Vec::new()));
+    }
+    if on_their_way || run.options.allow_stall {
+        return Ok((count_by_slot(&from.addr, connect).await?, Vec::new()));
+    }
+    let how = SurveyOptions { duty: None, budget: run.options.max_stall };
+    let found = survey(&from.addr, connect, &how, |_| ()).await?;
+    Ok((found.by_slot.iter().map(|slot| slot.keys).collect(), found.big))
+}
+
+/// Takes from the wave what can move, if some of it cannot: slots with a key that would hold a server up for too long.
+/// What is left has failed; the others have their turn when the queue is looked at again.
+pub(crate) fn refuse_big(wave: &mut Wave, big: &[BigKey]) -> Result<(), Failure> {
+    let Some(worst) = big.first() else { return Ok(()) };
+    let slots: SlotSet = big.iter().map(|key| key.slot).collect();
+    wave.moving.clear();
+    wave.fresh.retain(|item| slots.contains(item.slot.id));
+    let what = format!("cannot move slots {slots} from group {} to {}", wave.from, wave.to);
+    let stall = worst.one_shot.longest().as_secs_f64() * 1e3;
+    let why = format!(
+        "{} would keep a server busy for longer than allowed, the worst for about {stall:.0} ms: {}, a {} of {} {}",
+        plan::plural(big.len(), "key", "keys"),
+        worst.key.escape_ascii(),
+        worst.kind.as_str(),
+        worst.elements,
+        worst.kind.elements()
+    );
+    Err(Failure::new(FailureKind::Unsafe, what, format!("slots/slot_{}", worst.slot), why)
+        .next(format!("codisctl check-slot {slots}    names them; then: codisctl migrate run --allow-stall")))
 }
 
 /// Both masters, really masters and able to pass keys on, with no mover's connection left on them, and, unless

@@ -161,7 +161,9 @@ impl Run<'_> {
                     tracing::warn!(%error, "the audit record could not be completed");
                 }
                 if let Err(failure) = outcome {
-                    let items = wave.items().cloned().collect();
+                    // What the wave still holds: pre-flight may have refused a part of it.
+                    let items: Vec<Item> = wave.items().cloned().collect();
+                    let numbers = items.iter().map(Item::number).collect();
                     return self.give_up(items, numbers, failed, failure).await;
                 }
             }

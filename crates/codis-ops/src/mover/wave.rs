@@ -55,6 +55,7 @@ async fn steps(
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     let ready = preflight::check(run, cluster, wave).await?;
+    preflight::refuse_big(wave, &ready.big)?;
     if run.stop.is_cancelled() {
         return Err(run.interrupted("before anything was changed"));
     }

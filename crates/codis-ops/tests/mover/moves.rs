@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use codis_core::{MoveState, SlotSet, SlotStatus};
+use codis_core::{MoveState, SlotSet, SlotStatus, slot_of_key};
 use codis_ops::{
     Event, Events, FailureKind, WavePhase, audit,
     mover::{RunOptions, Verify, run},
@@ -291,6 +291,34 @@ async fn a_destination_without_room_is_refused() {
     assert_eq!(failure.kind, FailureKind::Unsafe, "{failure}");
     assert!(failure.why.contains("MB would come from"), "{}", failure.why);
     scene.assert_untouched(&moved).await;
+}
+
+#[tokio::test]
+async fn a_slot_with_a_big_key_stays_and_the_others_move() {
+    need!("redis");
+    let scene = Scene::set(2000).await;
+    let mut client = scene.s.client();
+    let fill = "for i=1,60000 do redis.call('HSET',KEYS[1],'field:'..i,'a value of some length') end";
+    client.call(&["EVAL", fill, "1", "big"]).unwrap();
+    let home: SlotSet = [slot_of_key(b"big")].into_iter().collect();
+    let asked: SlotSet = slots("0-99").iter().chain(home.iter()).collect();
+    scene.queue(&asked).await;
+
+    let failure = scene.run(&quick()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unsafe, "{failure}");
+    assert!(failure.why.contains("big, a hash of 60000 fields"), "{failure}");
+    let cluster = scene.load().await;
+    let left: Vec<_> = cluster.moves.iter().map(|task| (task.slot, task.state)).collect();
+    assert_eq!(left, [(slot_of_key(b"big"), MoveState::Error)]);
+    assert_eq!(cluster.slot(slot_of_key(b"big")).unwrap().group, Some(S));
+    assert!(
+        asked.iter().filter(|id| !home.contains(*id)).all(|id| cluster.slot(id).unwrap().group == Some(D))
+    );
+
+    let report = scene.run(&RunOptions { allow_stall: true, ..quick() }).await.unwrap();
+    assert_eq!(report.slots_moved, 1);
+    assert_eq!(scene.d.client().call(&["HLEN", "big"]).unwrap().text(), "60000");
+    scene.assert_moved(&asked).await;
 }
 
 #[tokio::test]

@@ -16,8 +16,9 @@ pub use one_shot::{Kind, OneShot};
 use self::one_shot::Speed;
 use crate::{ConnectOptions, Redis, RedisCause, RedisError, Reply, scan::scan_reply};
 
-/// Keys looked at in one step: some tenths of a millisecond of the server's time.
+/// Keys looked at in one step: some tenths of a millisecond of the server's time; more where it need not be spared.
 const STEP: usize = 100;
+const LONG_STEP: usize = 500;
 /// Keys that are described at most; of more, those that are found first.
 const MOST_BIG: usize = 10_000;
 /// Keys that are dumped to find out how fast the server is, and their sizes in memory.
@@ -170,7 +171,11 @@ impl Look {
             }
         }
         if let Some(cursor) = cursor {
-            pipe.cmd("SCAN").arg(cursor).arg("COUNT").arg(STEP);
+            pipe.cmd("SCAN").arg(cursor).arg("COUNT").arg(if self.how.duty.is_some() {
+                STEP
+            } else {
+                LONG_STEP
+            });
         }
         if pipe.is_empty() {
             self.take(keys, &[]);
