@@ -119,6 +119,10 @@ pub(crate) struct Limits {
     pub(crate) stop_grace: Duration,
     /// FLUSHALL and FLUSHDB are carried out (no); else they are refused.
     pub(crate) allow_flush: bool,
+    /// A request that takes at least so long stands in the slow log (10 ms).
+    pub(crate) slowlog_slower_than: Duration,
+    /// Entries that the slow log keeps (128); 0: none.
+    pub(crate) slowlog_max_len: usize,
 }
 
 impl Default for Limits {
@@ -143,6 +147,8 @@ impl Default for Limits {
             max_pinned: 1000,
             stop_grace: Duration::from_secs(5),
             allow_flush: false,
+            slowlog_slower_than: Duration::from_millis(10),
+            slowlog_max_len: 128,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What the process keeps for people: operations that failed. Shared by all workers, and touched only
-//! when something fails.
+//! What the process keeps for people: operations that failed, and requests that took long. Shared by all
+//! workers, and touched only when something fails or is slow.
 //!
 //! It is bounded twice: the newest entries are kept, and a burst that nobody could read is counted
 //! instead of written down.
@@ -13,7 +13,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use codis_admin::{CauseCount, ErrorsPage, FailedOp};
+use codis_admin::{CauseCount, ErrorsPage, FailedOp, SlowOp, SlowPage};
+
+use crate::config::Limits;
 
 /// Failed operations that are kept.
 const KEPT: usize = 1000;
@@ -109,11 +111,28 @@ pub(crate) struct Journal {
     unsaid: AtomicU64,
     /// Newest last.
     failures: Mutex<VecDeque<FailedOp>>,
+    /// How many slow requests may still be written down.
+    slow_room: AtomicU32,
+    slow: Mutex<SlowLog>,
+    slower_than_us: u64,
 }
 
-impl Default for Journal {
-    fn default() -> Self {
+/// Slow requests, newest last.
+#[derive(Debug)]
+struct SlowLog {
+    entries: VecDeque<SlowOp>,
+    next_id: u64,
+    max_len: usize,
+}
+
+impl Journal {
+    /// An empty one.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let max_len = limits.slowlog_max_len;
         Self {
+            slow_room: AtomicU32::new(BURST),
+            slow: Mutex::new(SlowLog { entries: VecDeque::new(), next_id: 0, max_len }),
+            slower_than_us: limits.slowlog_slower_than.as_micros() as u64,
             counts: Default::default(),
             left_out: AtomicU64::new(0),
             room: AtomicU32::new(BURST),
@@ -122,9 +141,7 @@ impl Default for Journal {
             failures: Mutex::default(),
         }
     }
-}
 
-impl Journal {
     /// Counts a failure; `describe` is asked only if it is to be written down.
     pub(crate) fn failed(&self, cause: Cause, describe: impl FnOnce() -> FailedOp) {
         self.counts[cause as usize].fetch_add(1, Ordering::Relaxed);
@@ -149,6 +166,7 @@ impl Journal {
     /// log is summed up.
     pub(crate) fn tick(&self, second: bool) {
         add(&self.room, PER_TICK, BURST);
+        add(&self.slow_room, PER_TICK, BURST);
         add(&self.lines, LINES_PER_TICK, LINES);
         if second {
             let unsaid = self.unsaid.swap(0, Ordering::Relaxed);
@@ -169,6 +187,52 @@ impl Journal {
     pub(crate) fn errors(&self) -> ErrorsPage {
         let errors = self.failures().iter().rev().cloned().collect();
         ErrorsPage { counts: self.counts(), left_out: self.left_out.load(Ordering::Relaxed), errors }
+    }
+
+    /// True if one more slow request may be written down.
+    pub(crate) fn may_note_slow(&self) -> bool {
+        take(&self.slow_room)
+    }
+
+    /// Writes a slow request down.
+    pub(crate) fn slow(&self, op: SlowOp) {
+        let mut log = self.slow_log();
+        let id = log.next_id;
+        log.next_id += 1;
+        if log.entries.len() >= log.max_len {
+            log.entries.pop_front();
+        }
+        log.entries.push_back(SlowOp { id, ts_ms: now_ms(), ..op });
+    }
+
+    /// The newest slow requests, newest first.
+    pub(crate) fn slow_newest(&self, count: usize) -> Vec<SlowOp> {
+        self.slow_log().entries.iter().rev().take(count).cloned().collect()
+    }
+
+    /// How many slow requests are kept.
+    pub(crate) fn slow_len(&self) -> usize {
+        self.slow_log().entries.len()
+    }
+
+    /// Forgets the slow requests.
+    pub(crate) fn forget_slow(&self) {
+        self.slow_log().entries.clear();
+    }
+
+    /// `/slowlog`.
+    pub(crate) fn slow_page(&self) -> SlowPage {
+        let log = self.slow_log();
+        SlowPage {
+            slower_than_us: self.slower_than_us,
+            max_len: log.max_len,
+            total: log.next_id,
+            entries: log.entries.iter().rev().cloned().collect(),
+        }
+    }
+
+    fn slow_log(&self) -> MutexGuard<'_, SlowLog> {
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failures(&self) -> MutexGuard<'_, VecDeque<FailedOp>> {
@@ -220,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_newest_are_kept_and_a_burst_is_counted() {
-        let journal = Journal::default();
+        let journal = Journal::new(&Limits::default());
         (0..KEPT + 5).for_each(|key| fail(&journal, key));
         let page = journal.errors();
         assert_eq!((page.errors.len(), page.left_out), (KEPT, 5));
@@ -235,7 +299,7 @@ mod tests {
 
     #[test]
     fn every_cause_has_a_word_and_a_counter_of_its_own() {
-        let journal = Journal::default();
+        let journal = Journal::new(&Limits::default());
         Cause::ALL.iter().for_each(|cause| journal.failed(*cause, FailedOp::default));
         let counts = journal.counts();
         assert_eq!(counts.len(), Cause::ALL.len());

@@ -61,7 +61,7 @@ impl Workers {
     pub(crate) fn start(config: &Config) -> io::Result<Self> {
         let limits = Arc::new(config.limits.clone());
         let registry = Arc::new(Registry::default());
-        let journal = Arc::new(Journal::default());
+        let journal = Arc::new(Journal::new(&limits));
         let scripts = Arc::new(Scripts::default());
         let budget = Arc::new(Budget::new(limits.max_memory, config.workers));
         let shared = Shared {

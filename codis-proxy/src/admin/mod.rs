@@ -53,6 +53,7 @@ pub(crate) async fn serve(listener: TcpListener, workers: Workers, status: Statu
         .route("/stats", get(stats))
         .route("/slots", get(slots))
         .route("/errors", get(errors))
+        .route("/slowlog", get(slowlog))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_page))
@@ -67,7 +68,7 @@ pub(crate) async fn serve(listener: TcpListener, workers: Workers, status: Statu
 }
 
 async fn index() -> &'static str {
-    "codis-proxy admin pages: /stats /slots /errors /healthz /readyz /metrics /debug/vars /MoniData /slotsinfo\n"
+    "codis-proxy admin pages: /stats /slots /errors /slowlog /healthz /readyz /metrics /debug/vars /MoniData /slotsinfo\n"
 }
 
 async fn stats(State(source): State<Source>) -> Response {
@@ -82,6 +83,10 @@ async fn slots(State(source): State<Source>) -> Response {
 
 async fn errors(State(source): State<Source>) -> Response {
     Json(source.workers.journal().errors()).into_response()
+}
+
+async fn slowlog(State(source): State<Source>) -> Response {
+    Json(source.workers.journal().slow_page()).into_response()
 }
 
 /// The process is alive if it answers.

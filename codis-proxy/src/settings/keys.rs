@@ -105,4 +105,6 @@ pub(super) const KEYS: &[Key] = &[
     proxy("max_pinned", COUNT_OR_NONE, "max_pinned = 1000"),
     proxy("stop_grace", WAIT_OR_ZERO, "stop_grace = 5"),
     proxy("allow_flush", Takes::Flag, "allow_flush = false"),
+    proxy("slowlog_slower_than", WAIT_OR_ZERO, "slowlog_slower_than = 0.01"),
+    proxy("slowlog_max_len", Takes::Whole(0, 100_000), "slowlog_max_len = 128"),
 ];

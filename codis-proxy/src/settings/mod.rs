@@ -122,6 +122,8 @@ fn limits(file: &File, password: Option<Secret>) -> Limits {
         max_pinned: whole("proxy.max_pinned", default.max_pinned),
         stop_grace: seconds("proxy.stop_grace", default.stop_grace),
         allow_flush: file.flag("proxy.allow_flush").unwrap_or(default.allow_flush),
+        slowlog_slower_than: seconds("proxy.slowlog_slower_than", default.slowlog_slower_than),
+        slowlog_max_len: whole("proxy.slowlog_max_len", default.slowlog_max_len),
     }
 }
 

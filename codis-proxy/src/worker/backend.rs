@@ -5,11 +5,17 @@ use std::{collections::VecDeque, task::Waker};
 
 use bytes::BytesMut;
 use codis_core::{Addr, SlotId};
-use codis_resp::ReplyScanner;
+use codis_resp::{CommandId, ReplyScanner};
 use tokio::net::TcpStream;
 
 use super::{
-    buffers::OutBuf, meter::Meter, pending::Pending, pinned::Pinned, proto::Proto, session::SessionId,
+    buffers::OutBuf,
+    meter::Meter,
+    pending::{Arrival, Asker, KeyHead, Pending},
+    pinned::Pinned,
+    proto::Proto,
+    session::SessionId,
+    slow::Sent,
 };
 
 /// Place of a backend in its worker.
@@ -99,6 +105,8 @@ pub(super) struct Backend {
     pub(super) total_failures: u64,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
+    /// When these were written.
+    pub(super) sent: Sent,
     pub(super) meter: Meter,
 }
 
@@ -129,6 +137,7 @@ impl Backend {
             total_failures: 0,
             bytes_in: 0,
             bytes_out: 0,
+            sent: Sent::default(),
             meter: Meter::default(),
         }
     }
@@ -136,6 +145,14 @@ impl Backend {
     /// The error reply for a request that this server has failed.
     pub(super) fn error(&self, why: &str) -> Vec<u8> {
         format!("-ERR backend {}: {}\r\n", self.addr, why.replace(['\r', '\n'], " ")).into_bytes()
+    }
+
+    /// A request whose bytes have just been queued waits for its reply.
+    #[inline]
+    pub(super) fn expect_reply(&mut self, asker: Asker, command: CommandId, key: KeyHead, arrival: Arrival) {
+        let Arrival { at, held, moving } = arrival;
+        let end = (self.bytes_out + self.out.len() as u64) as u32;
+        self.pending.push_back(Pending { asker, command, key, moving, held, end, at });
     }
 
     /// Takes over what another connection to the same server has counted.

@@ -11,7 +11,7 @@ use super::{
     buffers::BIG,
     failures::Trouble,
     park::{SlotKeys, Verdict},
-    pending::{Asker, KeyHead, Pending},
+    pending::{Asker, KeyHead},
     pinned_block::timeout_of,
     session::SessionId,
     slots::LocalRoute,
@@ -257,15 +257,16 @@ impl Worker {
             Err(reply) => return self.failed(id, command, Cause::Unreachable, &reply),
         }
         let key = key.map_or(KeyHead::NONE, |at| KeyHead::of(frame.arg(at)));
-        let seq = self.sessions[id].expect_reply();
+        let session = &mut self.sessions[id];
+        let (seq, arrival) = (session.expect_reply(), session.arrival(self.now));
         self.slots.begin(slot);
         let asker = Asker::Session { session: id as u32, seq, slot };
         let queue = &mut self.backends[backend];
-        queue.pending.push_back(Pending { asker, command, key, at: self.now });
         match frame.whole {
             Some(whole) if whole.len() >= BIG => queue.out.push_big(whole.clone()),
             _ => queue.out.push(frame.bytes, &mut self.pool),
         }
+        queue.expect_reply(asker, command, key, arrival);
         let full = queue.out.len() >= EARLY && !queue.want_write;
         self.touch_backend(backend);
         if full {
@@ -289,6 +290,7 @@ impl Worker {
             return Ok(true);
         }
         queue.waiters.push(id);
+        self.sessions[id].hold_back(self.now);
         Ok(false)
     }
 

@@ -34,8 +34,7 @@ impl Worker {
     /// A request has just been answered with an error of ours: now its bytes are still here.
     #[cold]
     pub(super) fn request_failed(&mut self, id: SessionId, trouble: Trouble, frame: Frame<'_>) {
-        let since = self.sessions.get(id).and_then(|session| session.waits_since).unwrap_or(self.now);
-        let took_us = self.now.saturating_sub(since);
+        let took_us = self.sessions.get(id).map_or(0, |session| u64::from(session.arrival(self.now).held));
         let client = self.client_of(id);
         let Trouble { cause, why } = trouble;
         self.journal.failed(cause, || {
@@ -99,9 +98,9 @@ impl Worker {
 
     /// The replies of several servers could not be put together.
     #[cold]
-    pub(super) fn merge_failed(&mut self, id: SessionId, command: CommandId, at: u64, reply: &[u8]) {
+    pub(super) fn merge_failed(&mut self, id: SessionId, command: CommandId, took_us: u64, reply: &[u8]) {
         let Trouble { cause, why } = Trouble::new(Cause::BadReply, reply);
-        let (client, took_us) = (self.client_of(id), self.now.saturating_sub(at));
+        let client = self.client_of(id);
         self.journal.failed(cause, || FailedOp {
             client,
             command: Some(command.command().name.to_owned()),

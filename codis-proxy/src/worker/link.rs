@@ -15,6 +15,7 @@ use super::{
     connect::{ConnectError, connect, kill, one_line},
     pending::Asker,
     session::{Payload, SessionId},
+    slow::Sent,
 };
 use crate::journal::Cause;
 
@@ -163,6 +164,7 @@ impl Worker {
         backend.partial = None;
         backend.want_write = false;
         backend.out.clear(&mut self.pool);
+        backend.sent = Sent::default();
         let reply = backend.error(why);
         let held = std::mem::take(&mut backend.pending);
         let waiters = std::mem::take(&mut backend.waiters);

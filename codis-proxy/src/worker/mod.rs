@@ -31,6 +31,7 @@ mod replies;
 mod scripts;
 mod session;
 mod slots;
+mod slow;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -70,6 +71,7 @@ use self::{
     scripts::Given,
     session::{Session, SessionId},
     slots::Slots,
+    slow::Taking,
     split::Splits,
 };
 use crate::{
@@ -145,6 +147,10 @@ struct Worker {
     journal: Arc<Journal>,
     /// Why the request at hand has been answered with an error of ours.
     trouble: Option<Box<Trouble>>,
+    /// A request is slow if its reply takes so long, microseconds.
+    slow_after: u64,
+    /// Slow requests whose replies clients are taking.
+    taking: Vec<Taking>,
     /// Which servers have them.
     given: Given,
     table: Arc<Table>,
@@ -240,6 +246,11 @@ impl Worker {
                 scripts,
                 journal,
                 trouble: None,
+                slow_after: match limits.slowlog_max_len {
+                    0 => u64::MAX,
+                    _ => limits.slowlog_slower_than.as_micros() as u64,
+                },
+                taking: Vec::new(),
                 given: Given::default(),
                 plan: None,
                 table: Arc::new(Table::unassigned()),

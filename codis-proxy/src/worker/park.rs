@@ -33,7 +33,9 @@ impl Worker {
     pub(super) fn park(&mut self, id: SessionId, slot: SlotId) -> Outcome {
         let limit = self.limits.park_timeout.as_micros() as u64;
         let session = &mut self.sessions[id];
-        let since = *session.waits_since.get_or_insert(self.now);
+        let held = session.hold_back(self.now);
+        held.moving = true;
+        let since = *held.parked.get_or_insert(self.now);
         if self.parked >= self.limits.max_parked || self.now.saturating_sub(since) > limit {
             return self.refuse_waiting(id, slot);
         }
@@ -73,6 +75,7 @@ impl Worker {
         let slots: SmallVec<[SlotId; 4]> = keys.iter().map(|(slot, _)| *slot).collect();
         slots.iter().for_each(|slot| self.slots.begin(*slot));
         let parked = Parked { token, since: self.now, slot: first, settling: true };
+        self.sessions[id].hold_back(self.now).moving = true;
         self.sessions[id].parked = Some(Box::new(parked));
         self.parked += 1;
         let (movers, table, me) = (self.movers.clone(), self.table.clone(), self.me.clone());

@@ -30,8 +30,55 @@ pub(super) struct Pending {
     pub(super) asker: Asker,
     pub(super) command: CommandId,
     pub(super) key: KeyHead,
+    /// It was held back because a slot or keys were on the move, not for another reason.
+    pub(super) moving: bool,
+    /// How long it was held back before it was queued, microseconds.
+    pub(super) held: u32,
+    /// Where it ends among all bytes that the server is sent, modulo 2^32.
+    pub(super) end: u32,
     /// When it came, microseconds of the worker's clock.
     pub(super) at: u64,
+}
+
+impl Pending {
+    /// When it was queued for the server.
+    #[inline]
+    pub(super) fn queued(&self) -> u64 {
+        self.at + u64::from(self.held)
+    }
+}
+
+/// When a request came, and how long it was held back since.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    pub(super) at: u64,
+    pub(super) held: u32,
+    pub(super) moving: bool,
+}
+
+impl Arrival {
+    /// It has just come.
+    #[inline]
+    pub(super) fn new(now: u64) -> Self {
+        Self { at: now, held: 0, moving: false }
+    }
+}
+
+/// Requests that came together and could not all be sent at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held {
+    /// Since when.
+    pub(super) since: u64,
+    /// Since when they have waited for a slot that switches.
+    pub(super) parked: Option<u64>,
+    /// A slot or keys were on the move.
+    pub(super) moving: bool,
+}
+
+impl Held {
+    pub(super) fn new(now: u64) -> Self {
+        Self { since: now, parked: None, moving: false }
+    }
 }
 
 /// The beginning of a key.
@@ -44,7 +91,7 @@ pub(super) struct KeyHead {
 
 impl KeyHead {
     /// Bytes that are kept.
-    pub(super) const KEPT: usize = 33;
+    pub(super) const KEPT: usize = 31;
 
     /// There is no key, or it is not known.
     pub(super) const NONE: Self = Self { len: 0, bytes: [0; Self::KEPT] };
@@ -61,9 +108,6 @@ impl KeyHead {
         {
             if let Some(room) = to.first_chunk_mut::<16>() {
                 *room = *head;
-            }
-            if kept > 32 {
-                to[16] = from[16];
             }
             if let Some(room) = to.last_chunk_mut::<16>() {
                 *room = *tail;

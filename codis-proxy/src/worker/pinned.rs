@@ -19,7 +19,7 @@ use super::{
     dispatch::{Frame, Outcome},
     failures::first_key,
     park::Verdict,
-    pending::{Asker, KeyHead, Pending},
+    pending::{Arrival, Asker, KeyHead},
     pinned_block::Blocked,
     pinned_multi::Transaction,
     proto::Proto,
@@ -71,6 +71,11 @@ impl Pinned {
     /// True if a request waits there as it was asked to.
     pub(super) fn waits(&self, now: u64, patience: u64) -> bool {
         self.blocked.as_ref().is_some_and(|blocked| blocked.waits(now, patience))
+    }
+
+    /// The slot that it holds back.
+    pub(super) fn slot(&self) -> Option<SlotId> {
+        self.slot
     }
 
     /// True if nobody uses it nor is going to.
@@ -195,12 +200,13 @@ impl Worker {
         }
         let asker = Asker::Pinned { session: id as u32, seq, last };
         let key = first_key(command, frame).map_or(KeyHead::NONE, KeyHead::of);
+        let arrival = self.sessions[id].arrival(self.now);
         let queue = &mut self.backends[backend];
-        queue.pending.push_back(Pending { asker, command, key, at: self.now });
         match frame.whole {
             Some(whole) if whole.len() >= BIG => queue.out.push_big(whole.clone()),
             _ => queue.out.push(frame.bytes, &mut self.pool),
         }
+        queue.expect_reply(asker, command, key, arrival);
         self.touch_backend(backend);
     }
 
@@ -208,8 +214,8 @@ impl Worker {
     pub(super) fn send_own(&mut self, backend: BackendId, command: CommandId, request: &[u8], last: bool) {
         let queue = &mut self.backends[backend];
         let asker = Asker::Own { last };
-        queue.pending.push_back(Pending { asker, command, key: KeyHead::NONE, at: self.now });
         queue.out.push(request, &mut self.pool);
+        queue.expect_reply(asker, command, KeyHead::NONE, Arrival::new(self.now));
         self.touch_backend(backend);
     }
 

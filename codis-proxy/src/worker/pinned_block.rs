@@ -240,7 +240,7 @@ impl Worker {
             }
             return;
         }
-        session.waits_since = None;
+        session.held = None;
         let mut request = blocked.again(self.now);
         if let Some(partial) = session.partial.take() {
             request.extend_from_slice(&partial.buf);

@@ -149,7 +149,7 @@ impl Worker {
             return Poll::Ready(Ok(0));
         }
         session.heard = self.now;
-        session.waits_since = None;
+        session.held = None;
         let scratch = std::mem::take(&mut self.scratch);
         let mut scratch = scratch;
         match session.partial.take() {
@@ -197,7 +197,7 @@ impl Worker {
             return Poll::Ready(Ok(0));
         }
         session.heard = self.now;
-        session.waits_since = None;
+        session.held = None;
         partial.missing = partial.missing.saturating_sub(read).max(1);
         self.consume_big(id);
         Poll::Ready(Ok(read))

@@ -130,6 +130,9 @@ impl Worker {
         if self.is_ours(id, pending.asker, &payload) {
             return Ok(run);
         }
+        if self.now.saturating_sub(pending.at) >= self.slow_after {
+            self.late_reply(id, &pending);
+        }
         let run = match run {
             Some(run) if run.command == pending.command && run.at == pending.at && run.failed == failed => {
                 Run { count: run.count + 1, ..run }

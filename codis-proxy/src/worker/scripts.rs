@@ -14,7 +14,7 @@ use super::{
     backend::BackendId,
     dispatch::{Frame, Outcome},
     park::Verdict,
-    pending::{Asker, KeyHead, Pending},
+    pending::{Arrival, Asker, KeyHead},
     session::{Payload, SessionId},
     slots::LocalRoute,
 };
@@ -128,14 +128,13 @@ impl Worker {
         }
         self.given.looked_up.insert((id, sha), now);
         let (Some(body), Some(script)) = (self.scripts.get(&sha), lookup(b"SCRIPT|LOAD")) else { return };
-        let (asker, key) = (Asker::NOBODY, KeyHead::NONE);
-        backend.pending.push_back(Pending { asker, command: script, key, at: self.now });
         backend.out.push_with(&mut self.pool, |out| {
             push_array_header(out, 3);
             push_bulk(out, b"SCRIPT");
             push_bulk(out, b"LOAD");
             push_bulk(out, &body);
         });
+        backend.expect_reply(Asker::NOBODY, script, KeyHead::NONE, Arrival::new(self.now));
         self.touch_backend(id);
     }
 }

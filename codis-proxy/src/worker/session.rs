@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use super::{
     buffers::{BIG, OutBuf, Pool},
     early::Early,
+    pending::{Arrival, Held},
     pinned::Pinning,
     proto::Proto,
     pubsub::Subs,
@@ -90,8 +91,8 @@ pub(super) struct Session {
     pub(super) pinning: Option<Box<Pinning>>,
     /// What it listens to.
     pub(super) subs: Option<Box<Subs>>,
-    /// Since when it has waited for a slot, over several requests that came together.
-    pub(super) waits_since: Option<u64>,
+    /// Since when requests that came together have been held back.
+    pub(super) held: Option<Box<Held>>,
     /// Number of the request whose reply is owed first.
     first: u32,
     /// How many are owed from there on.
@@ -132,7 +133,7 @@ impl Session {
             parked: None,
             pinning: None,
             subs: None,
-            waits_since: None,
+            held: None,
             first: 0,
             owed: 0,
             window: 1,
@@ -182,6 +183,28 @@ impl Session {
     /// True if nothing is owed and nothing is to be written.
     pub(super) fn is_done(&self) -> bool {
         self.owed == 0 && self.out.is_empty()
+    }
+
+    /// The next one of its requests came now, or when it was held back.
+    #[inline]
+    pub(super) fn arrival(&self, now: u64) -> Arrival {
+        match &self.held {
+            None => Arrival::new(now),
+            Some(held) => {
+                let waited = u32::try_from(now.saturating_sub(held.since)).unwrap_or(u32::MAX);
+                Arrival { at: now - u64::from(waited), held: waited, moving: held.moving }
+            }
+        }
+    }
+
+    /// Notes that its next request cannot be sent yet.
+    pub(super) fn hold_back(&mut self, now: u64) -> &mut Held {
+        self.held.get_or_insert_with(|| Box::new(Held::new(now)))
+    }
+
+    /// True if the reply to request `seq` is in the output, or was.
+    pub(super) fn has_answered(&self, seq: u32) -> bool {
+        self.first.wrapping_sub(seq).cast_signed() > 0
     }
 
     /// Takes a number for a request whose reply will come.

@@ -21,9 +21,10 @@ use super::{
     dispatch::{Frame, Outcome},
     fanout::Sequel,
     park::Verdict,
-    pending::{Asker, KeyHead, Pending},
+    pending::{Arrival, Asker, KeyHead},
     session::{Payload, SessionId},
     slots::LocalRoute,
+    slow::Slow,
 };
 use crate::journal::Cause;
 
@@ -84,7 +85,9 @@ pub(super) struct Split {
     pub(super) session: SessionId,
     seq: u32,
     command: CommandId,
-    at: u64,
+    arrival: Arrival,
+    /// When the last part that came late had been sent.
+    sent: u64,
     /// For each key its slot and its part. For a request to all masters: the slots that must not change
     /// over meanwhile.
     keys: Vec<(SlotId, usize)>,
@@ -225,12 +228,13 @@ impl Worker {
         let waiting = parts.len();
         let queued: SmallVec<[(BackendId, KeyHead); 4]> =
             parts.iter().map(|part| (part.backend, part.key)).collect();
-        let at = self.now;
-        let split = Split { session: id, seq, command, at, keys, parts, waiting, bytes: 0, sequel };
+        let arrival = self.sessions[id].arrival(self.now);
+        let split =
+            Split { session: id, seq, command, arrival, sent: 0, keys, parts, waiting, bytes: 0, sequel };
         let split = self.splits.live.insert(split);
         for (part, (backend, key)) in queued.into_iter().enumerate() {
             let asker = Asker::Split { split: split as u32, part: part as u32 };
-            self.backends[backend].pending.push_back(Pending { asker, command, key, at });
+            self.backends[backend].expect_reply(asker, command, key, arrival);
             self.touch_backend(backend);
         }
         Outcome::Done
@@ -315,6 +319,24 @@ impl Worker {
         Some((split.session, self.part_slots(id, part).next()))
     }
 
+    /// A part of a request came late: until then the whole waited.
+    #[cold]
+    pub(super) fn late_part(&mut self, id: u32, sent: u64) {
+        if let Some(split) = self.splits.live.get_mut(id as usize) {
+            split.sent = split.sent.max(sent);
+        }
+    }
+
+    #[cold]
+    fn split_was_slow(&mut self, split: &Split) {
+        let Arrival { at, held, moving } = split.arrival;
+        let backend = Some(&split.parts[..]).filter(|parts| parts.len() == 1).map(|parts| parts[0].backend);
+        let key = split.parts.first().map_or(KeyHead::NONE, |part| part.key);
+        let slot = split.keys.first().map(|(slot, _)| *slot);
+        let (session, seq, command, sent) = (split.session, split.seq, split.command, split.sent);
+        self.was_slow(Slow { session, seq, command, key, slot, backend, at, held, moving, sent });
+    }
+
     /// All parts are in: puts them together and lets go of the request.
     fn finish_split(&mut self, id: usize) {
         let mut split = self.splits.live.remove(id);
@@ -323,10 +345,14 @@ impl Worker {
             Some(sequel) => self.finish_fan(&split, sequel, &mut merged),
             None => merge::merge(&mut split, &mut merged),
         };
-        self.meter.record(split.command, self.now.saturating_sub(split.at), 1, failed);
+        let took = self.now.saturating_sub(split.arrival.at);
+        self.meter.record(split.command, took, 1, failed);
         self.totals.errors += u64::from(failed);
         if failed && split.parts.iter().all(Part::is_usable) {
-            self.merge_failed(split.session, split.command, split.at, payload.bytes());
+            self.merge_failed(split.session, split.command, took, payload.bytes());
+        }
+        if took >= self.slow_after {
+            self.split_was_slow(&split);
         }
         self.deliver(split.session, split.seq, payload);
         self.pool.give(merged);

@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod fanout;
+mod slow;
 
 /// Longer than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(20);

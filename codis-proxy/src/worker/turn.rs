@@ -97,6 +97,9 @@ impl Worker {
                 session.wake();
             }
         }
+        if !self.taking.is_empty() && self.sessions[id].out.is_empty() {
+            self.taken(id);
+        }
     }
 
     /// Writes what a server will take.
@@ -108,6 +111,8 @@ impl Worker {
         match backend.out.write(&link.stream, &mut self.pool) {
             Ok(n) => {
                 backend.bytes_out += n as u64;
+                let waiting = backend.pending.front().map(|pending| pending.end);
+                backend.sent.wrote(self.now, backend.bytes_out, waiting);
                 backend.want_write = !backend.out.is_empty();
                 if backend.want_write
                     && let Some(waker) = &backend.waker
@@ -136,6 +141,9 @@ impl Worker {
         self.ticks += 1;
         let second = self.ticks.is_multiple_of(TICKS_PER_SECOND);
         self.journal.tick(second);
+        if !self.taking.is_empty() {
+            self.tick_slow();
+        }
         if second {
             self.tick_pins();
             self.pool.trim();
@@ -153,7 +161,10 @@ impl Worker {
         let mut late = Vec::new();
         let mut useless = Vec::new();
         for (id, backend) in &self.backends {
-            if backend.pending.front().is_some_and(|pending| self.now.saturating_sub(pending.at) > limit)
+            if backend
+                .pending
+                .front()
+                .is_some_and(|pending| self.now.saturating_sub(pending.queued()) > limit)
                 && matches!(backend.state, State::Up(_))
                 && !backend.pinned.as_ref().is_some_and(|pinned| pinned.waits(self.now, limit))
             {
@@ -221,7 +232,7 @@ impl Worker {
         for (id, session) in &mut self.sessions {
             let silent = self.now.saturating_sub(session.heard);
             if let Some(parked) = &session.parked {
-                let since = session.waits_since.unwrap_or(parked.since);
+                let since = session.held.as_ref().and_then(|held| held.parked).unwrap_or(parked.since);
                 if !parked.settling && self.now.saturating_sub(since) > park {
                     expired.push(id);
                 }

@@ -16,6 +16,7 @@ mod pubsub;
 mod resp3;
 mod scripts;
 mod sessions;
+mod slowlog;
 mod split;
 mod transactions;
 

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 
-use crate::{ErrorsPage, ProxyStats, SlotsPage, go};
+use crate::{ErrorsPage, ProxyStats, SlotsPage, SlowPage, go};
 
 /// Longest page that is read, bytes. `/slots` takes about 100 kB.
 const MAX_PAGE: usize = 16 << 20;
@@ -113,6 +113,14 @@ impl AdminClient {
     /// As for [`AdminClient::stats`].
     pub async fn errors(&self, addr: &str) -> Result<ErrorsPage, AdminError> {
         self.page(addr, "/errors").await
+    }
+
+    /// `/slowlog` of the proxy.
+    ///
+    /// # Errors
+    /// As for [`AdminClient::stats`].
+    pub async fn slowlog(&self, addr: &str) -> Result<SlowPage, AdminError> {
+        self.page(addr, "/slowlog").await
     }
 
     /// `/debug/vars`, which Go proxies have as well.

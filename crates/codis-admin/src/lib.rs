@@ -7,9 +7,11 @@ mod client;
 mod errors;
 pub mod go;
 mod page;
+mod slow;
 
 pub use client::{AdminClient, AdminError};
 pub use errors::{CauseCount, ErrorsPage, FailedOp};
 pub use page::{
     BackendStats, CallStats, Health, Latency, MoveStats, ProxyStats, Rates, SlotCounts, SlotRoute, SlotsPage,
 };
+pub use slow::{SlowOp, SlowPage};

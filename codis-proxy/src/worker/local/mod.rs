@@ -2,6 +2,7 @@
 
 mod command;
 mod hello;
+mod slowlog;
 
 use codis_resp::{CommandId, Session};
 
@@ -71,6 +72,7 @@ impl Worker {
             }
             Session::Reset => self.reset(id, &mut answer),
             Session::Select => select(frame, &mut answer),
+            Session::Slowlog => self.slowlog(frame, &mut answer),
         };
         match result {
             Ok(()) => {

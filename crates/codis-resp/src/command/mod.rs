@@ -118,6 +118,7 @@ pub enum Session {
     Quit,
     Reset,
     Select,
+    Slowlog,
 }
 
 /// A row of the table.

@@ -12,7 +12,7 @@ use super::{
         Names, RandomKey, Scan, ScriptExists, ScriptFlush, ScriptLoad,
     },
     Keys::{self, After, Count, Range, SortStore, Streams},
-    Session::{Auth, Client, Command as Commands, Echo, Hello, Info, Ping, Quit, Reset, Select},
+    Session::{Auth, Client, Command as Commands, Echo, Hello, Info, Ping, Quit, Reset, Select, Slowlog},
     TopicKind::{Channel, Pattern, Shard},
     flag::{BLOCKING, DENYOOM, FAST, MOVABLE, READ, WRITE},
 };
@@ -261,7 +261,7 @@ pub static COMMANDS: &[Command] = &[
     c("SINTERSTORE", -3, WRITE | DENYOOM, Slot, ALL),
     c("SISMEMBER", 3, READ | FAST, Slot, KEY),
     c("SLAVEOF", 3, 0, Refused, NONE),
-    c("SLOWLOG", -2, 0, Later, NONE),
+    c("SLOWLOG", -2, 0, Session(Slowlog), NONE),
     c("SMEMBERS", 2, READ, Slot, KEY),
     c("SMISMEMBER", -3, READ | FAST, Slot, KEY),
     c("SMOVE", 4, WRITE | FAST, Slot, TWO),
