@@ -45,17 +45,40 @@ pub(crate) struct FollowConfig {
 
 /// Password that clients give and that servers are given; never printed.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(Arc<str>);
+pub(crate) struct Secret {
+    /// Who servers are told that we are; `None`: the user that they call `default`.
+    user: Option<Arc<str>>,
+    password: Arc<str>,
+}
 
 impl Secret {
     /// Wraps a password.
     pub(crate) fn new(text: &str) -> Self {
-        Self(text.into())
+        Self { user: None, password: text.into() }
+    }
+
+    /// The password of this user.
+    pub(crate) fn of(self, user: &str) -> Self {
+        Self { user: Some(user.into()), ..self }
+    }
+
+    /// The words of the AUTH for a server.
+    pub(crate) fn auth(&self) -> Vec<&[u8]> {
+        let user = self.user.iter().map(|user| user.as_bytes());
+        [&b"AUTH"[..]].into_iter().chain(user).chain([self.reveal()]).collect()
+    }
+
+    /// Compares a password in a time that does not depend on where it differs.
+    pub(crate) fn is(&self, given: &[u8]) -> bool {
+        let right = self.reveal();
+        // A given one that is too short is gone on with as if it were filled up; its length may be known.
+        let differences = given.iter().zip(right.iter().cycle()).fold(0, |sum, (a, b)| sum | (a ^ b));
+        right.len() == given.len() && differences == 0
     }
 
     /// The password itself, for AUTH only.
     pub(crate) fn reveal(&self) -> &[u8] {
-        self.0.as_bytes()
+        self.password.as_bytes()
     }
 }
 
@@ -79,6 +102,8 @@ pub(crate) struct MoveLimits {
 pub(crate) struct Limits {
     /// Asked of clients and given to servers; `None`: neither.
     pub(crate) password: Option<Secret>,
+    /// Who may log in. If there are any, the password is for the servers only.
+    pub(crate) users: Vec<User>,
     /// Connected clients of the whole process (10000). One more is told so and closed.
     pub(crate) max_clients: usize,
     /// Requests of one client that wait for a reply (1024). Its socket is not read meanwhile.
@@ -125,10 +150,27 @@ pub(crate) struct Limits {
     pub(crate) slowlog_max_len: usize,
 }
 
+/// A client's name and password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct User {
+    /// The name; `default` is who gives none.
+    pub(crate) name: String,
+    /// The password.
+    pub(crate) password: Secret,
+}
+
+impl Limits {
+    /// True if clients need not log in.
+    pub(crate) fn is_open(&self) -> bool {
+        self.password.is_none() && self.users.is_empty()
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             password: None,
+            users: Vec::new(),
             max_clients: 10_000,
             max_pipeline: 1024,
             max_request: 536 << 20,

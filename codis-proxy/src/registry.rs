@@ -3,14 +3,17 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write,
     net::SocketAddr,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
 };
+
+use tokio::sync::mpsc::{Sender, WeakSender};
+
+use crate::worker::Order;
 
 /// One client. There may be very many, so what few of them have is kept elsewhere.
 struct Client {
@@ -33,6 +36,7 @@ pub(crate) struct Registry {
     started: Instant,
     accepted: AtomicU64,
     refused: AtomicU64,
+    workers: OnceLock<Vec<WeakSender<Order>>>,
 }
 
 impl Default for Registry {
@@ -42,6 +46,7 @@ impl Default for Registry {
             started: Instant::now(),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            workers: OnceLock::new(),
         }
     }
 }
@@ -101,23 +106,29 @@ impl Registry {
         self.address(id).unwrap_or_else(|| "gone".to_owned())
     }
 
-    /// The line of CLIENT INFO.
-    pub(crate) fn line(&self, id: u64) -> String {
+    /// Where a client has come from, its name, and how long it has been here, seconds.
+    pub(crate) fn client(&self, id: u64) -> Option<(SocketAddr, String, u32)> {
         let clients = self.lock();
-        let mut text = String::new();
-        if let Some(client) = clients.all.get(&id) {
-            clients.describe(id, client, self.age(), &mut text);
-        }
-        text
+        let client = clients.all.get(&id)?;
+        let name = clients.names.get(&id).map_or("", |name| name);
+        Some((client.peer, name.to_owned(), self.age().saturating_sub(client.since)))
     }
 
-    /// The lines of CLIENT LIST.
-    pub(crate) fn lines(&self) -> String {
+    /// How long a client has been here, seconds.
+    pub(crate) fn age_of(&self, id: u64) -> u64 {
         let clients = self.lock();
-        let now = self.age();
-        let mut text = String::new();
-        clients.all.iter().for_each(|(id, client)| clients.describe(*id, client, now, &mut text));
-        text
+        clients.all.get(&id).map_or(0, |client| u64::from(self.age().saturating_sub(client.since)))
+    }
+
+    /// Makes the workers known to each other.
+    pub(crate) fn introduce(&self, workers: &[Sender<Order>]) {
+        // They are introduced once, before any client is there.
+        let _ = self.workers.set(workers.iter().map(Sender::downgrade).collect());
+    }
+
+    /// All workers. A weak hold: whoever asks them does not keep them going.
+    pub(crate) fn workers(&self) -> &[WeakSender<Order>] {
+        self.workers.get().map_or(&[], Vec::as_slice)
     }
 
     /// Seconds since the start.
@@ -128,14 +139,5 @@ impl Registry {
     fn lock(&self) -> MutexGuard<'_, Clients> {
         // Whoever panicked with the lock held had at most not finished one insertion.
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Clients {
-    fn describe(&self, id: u64, client: &Client, now: u32, text: &mut String) {
-        let name = self.names.get(&id).map_or("", |name| name);
-        let age = now.saturating_sub(client.since);
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "id={id} addr={} name={name} age={age} db=0", client.peer);
     }
 }

@@ -84,6 +84,7 @@ impl Workers {
             })?;
             orders.push(sender);
         }
+        registry.introduce(&orders);
         let inner = Inner {
             orders,
             table: ArcSwap::from_pointee(Table::unassigned()),
@@ -151,7 +152,10 @@ impl Workers {
             let mut whole = backend.commands.clone();
             whole.retain(|name, _| {
                 let class = lookup(name.as_bytes()).map(|id| id.command().class);
-                !matches!(class, Some(Class::Mget | Class::Mset | Class::Sum | Class::Fan(_)))
+                !matches!(
+                    class,
+                    Some(Class::Mget | Class::Mset | Class::Sum | Class::Fan(_) | Class::Session(_))
+                )
             });
             add_calls(&mut stats.commands, whole);
         }

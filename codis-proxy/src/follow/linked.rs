@@ -32,9 +32,9 @@ async fn ask(master: &Addr, password: Option<&Secret>) -> Result<u32, String> {
     let mut stream = TcpStream::connect((master.host(), master.port())).await.map_err(text)?;
     let mut request = Vec::new();
     if let Some(password) = password {
-        codis_resp::push_array_header(&mut request, 2);
-        codis_resp::push_bulk(&mut request, b"AUTH");
-        codis_resp::push_bulk(&mut request, password.reveal());
+        let words = password.auth();
+        codis_resp::push_array_header(&mut request, words.len());
+        words.iter().for_each(|word| codis_resp::push_bulk(&mut request, word));
     }
     codis_resp::push_array_header(&mut request, 2);
     codis_resp::push_bulk(&mut request, b"INFO");

@@ -115,7 +115,7 @@ impl Link {
 
         let mut hello = Commands::default();
         if let Some(password) = &settings.password {
-            hello.push(&[b"AUTH", password.reveal()]);
+            hello.push(&password.auth());
         }
         hello.push(&[b"CLIENT", b"SETNAME", name.as_bytes()]);
         hello.push(&[b"CLIENT", b"ID"]);

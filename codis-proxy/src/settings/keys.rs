@@ -107,4 +107,6 @@ pub(super) const KEYS: &[Key] = &[
     proxy("allow_flush", Takes::Flag, "allow_flush = false"),
     proxy("slowlog_slower_than", WAIT_OR_ZERO, "slowlog_slower_than = 0.01"),
     proxy("slowlog_max_len", Takes::Whole(0, 100_000), "slowlog_max_len = 128"),
+    proxy("users_file", Takes::Text, "users_file = \"/etc/codis/users\""),
+    proxy("backend_user", Takes::Text, "backend_user = \"codis\""),
 ];

@@ -15,7 +15,7 @@ use codis_core::{ProductName, ProxyId};
 use self::file::File;
 use crate::{
     args::Args,
-    config::{Config, FollowConfig, Limits, Mode, Secret},
+    config::{Config, FollowConfig, Limits, Mode, Secret, User},
     report::Report,
 };
 
@@ -61,7 +61,7 @@ pub(crate) fn configure(args: Args) -> Result<Config, ConfigError> {
         admin: address(args.admin, "proxy.admin", "127.0.0.1:11000"),
         workers: args.workers.map(usize::from).or_else(|| file.whole("proxy.workers")).unwrap_or(cores),
         mode,
-        limits: limits(&file, password::find(&file)?),
+        limits: limits(&file, password::find(&file)?, password::users(&file)?),
     })
 }
 
@@ -98,12 +98,16 @@ fn follow(args: &Args, file: &File) -> Result<FollowConfig, ConfigError> {
     })
 }
 
-fn limits(file: &File, password: Option<Secret>) -> Limits {
+fn limits(file: &File, password: Option<Secret>, users: Vec<User>) -> Limits {
     let default = Limits::default();
     let whole = |key: &str, default: usize| file.whole(key).unwrap_or(default);
     let seconds = |key: &str, default: Duration| file.seconds(key).unwrap_or(default);
     Limits {
-        password,
+        password: match file.text("proxy.backend_user") {
+            Some(user) => password.map(|password| password.of(user)),
+            None => password,
+        },
+        users,
         max_clients: whole("proxy.max_clients", default.max_clients),
         max_pipeline: whole("proxy.max_pipeline", default.max_pipeline),
         max_request: whole("proxy.max_request", default.max_request),

@@ -143,6 +143,29 @@ pub(super) async fn unblock(addr: &Addr, ids: &[u64], limits: &Limits) -> Result
     timeout(bound, unblocking).await.unwrap_or(Err(ConnectError::Timeout(bound)))
 }
 
+/// Lets one connection's blocking request go, with an error or as if its time were over. False if it does
+/// not block there.
+pub(super) async fn unblock_one(
+    addr: &Addr,
+    id: u64,
+    with_error: bool,
+    limits: &Limits,
+) -> Result<bool, ConnectError> {
+    let (id, how) = (id.to_string(), if with_error { &b"ERROR"[..] } else { b"TIMEOUT" });
+    let reply = ask(addr, &[b"CLIENT", b"UNBLOCK", id.as_bytes(), how], limits).await?;
+    integer(&reply).map(|freed| freed == 1).ok_or_else(|| refused("CLIENT UNBLOCK", &reply))
+}
+
+/// One request over a connection of its own: what must not wait behind others.
+pub(super) async fn ask(addr: &Addr, request: &[&[u8]], limits: &Limits) -> Result<Vec<u8>, ConnectError> {
+    let asking = async {
+        let mut stream = dial(addr, limits).await?;
+        call(&mut stream, "its question", request).await
+    };
+    let bound = limits.connect_timeout * 5;
+    timeout(bound, asking).await.unwrap_or(Err(ConnectError::Timeout(bound)))
+}
+
 async fn dial(addr: &Addr, limits: &Limits) -> Result<TcpStream, ConnectError> {
     let mut stream = TcpStream::connect((addr.host(), addr.port())).await?;
     stream.set_nodelay(true)?;
@@ -153,7 +176,7 @@ async fn dial(addr: &Addr, limits: &Limits) -> Result<TcpStream, ConnectError> {
     // Data that a server's host does not acknowledge for this long ends the connection.
     socket.set_tcp_user_timeout(Some(limits.backend_timeout * 2))?;
     if let Some(password) = &limits.password {
-        let reply = call(&mut stream, "AUTH", &[b"AUTH", password.reveal()]).await?;
+        let reply = call(&mut stream, "AUTH", &password.auth()).await?;
         // A server without a password says so; it lets us in all the same.
         let open = reply.starts_with(b"+OK")
             || contains(&reply, b"no password is set")

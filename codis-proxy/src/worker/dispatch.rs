@@ -77,6 +77,7 @@ impl Worker {
         if !self.sessions[id].authenticated && !matches!(command.command().class, Class::Session(_)) {
             return self.refuse(id, command, "NOAUTH Authentication required.");
         }
+        self.sessions[id].last = Some(command);
         let row = command.command();
         if !row.takes(frame.args.len()) {
             if self.misspelt_exec(id, command) {
@@ -110,8 +111,8 @@ impl Worker {
                 Some(sub) => match sub.command().class {
                     Class::Slot => self.one_slot(id, sub, frame, verdict),
                     Class::Fan(fan) => self.fan_out(id, sub, fan, frame),
-                    Class::Refused => self.not_allowed(id, sub),
-                    _ => self.later(id, sub),
+                    Class::Session(which) => self.local(id, sub, which, frame),
+                    _ => self.not_allowed(id, sub),
                 },
                 None => {
                     let sub = printable(frame.arg(1));
@@ -123,7 +124,6 @@ impl Worker {
             Class::Subscribe(kind) => self.subscribe(id, command, kind, frame),
             Class::Unsubscribe(kind) => self.unsubscribe(id, command, kind, frame),
             Class::Transaction => self.transaction(id, command, frame, verdict),
-            Class::Later => self.later(id, command),
             Class::Refused => self.not_allowed(id, command),
         }
     }
@@ -297,11 +297,6 @@ impl Worker {
     pub(super) fn nowhere(&mut self, id: SessionId, command: CommandId, slot: SlotId) -> Outcome {
         let text = format!("-ERR slot {slot} is not assigned to a group with a master\r\n");
         self.failed(id, command, Cause::NoMaster, text.as_bytes())
-    }
-
-    fn later(&mut self, id: SessionId, command: CommandId) -> Outcome {
-        let name = command.command().name.to_ascii_lowercase();
-        self.refuse(id, command, &format!("ERR command '{name}' is not supported by codis-proxy yet"))
     }
 
     pub(super) fn not_allowed(&mut self, id: SessionId, command: CommandId) -> Outcome {

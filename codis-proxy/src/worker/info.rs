@@ -1,10 +1,6 @@
-//! What a worker tells about itself: its counters, and the text of INFO.
+//! What a worker tells about itself: its counters.
 
-use std::fmt::Write;
-
-use codis_core::SlotId;
-
-use super::{Worker, backend::State, local::REDIS_VERSION, slots::LocalRoute};
+use super::{Worker, backend::State};
 use crate::stats::{BackendStats, Stats};
 
 impl Worker {
@@ -41,36 +37,5 @@ impl Worker {
             stats.backends.entry(backend.addr.clone()).or_default().add(sums);
         }
         stats
-    }
-
-    /// The text of INFO. Requests and bytes are those of the worker that serves the client.
-    pub(super) fn info_text(&self) -> String {
-        let route = |slot| self.slots.get(slot).route;
-        let assigned = SlotId::all().filter(|slot| route(*slot) != LocalRoute::Unassigned).count();
-        let moving = SlotId::all()
-            .filter(|slot| matches!(route(*slot), LocalRoute::Migrate(_) | LocalRoute::Blocked))
-            .count();
-        let mut text = String::new();
-        // Writing to a string cannot fail.
-        let _ = write!(
-            text,
-            "# Server\r\nredis_version:{REDIS_VERSION}\r\nredis_mode:standalone\r\ncodis_proxy_version:{}\r\n\
-             process_id:{}\r\nuptime_in_seconds:{}\r\n\r\n\
-             # Clients\r\nconnected_clients:{}\r\nmaxclients:{}\r\n\r\n\
-             # Stats\r\nworker_requests:{}\r\nworker_errors:{}\r\nworker_bytes_in:{}\r\nworker_bytes_out:{}\r\n\r\n\
-             # Replication\r\nrole:master\r\n\r\n\
-             # Codis\r\nslots_assigned:{assigned}\r\nslots_moving:{moving}\r\nbackends:{}\r\n",
-            env!("CARGO_PKG_VERSION"),
-            std::process::id(),
-            self.started.elapsed().as_secs(),
-            self.registry.len(),
-            self.limits.max_clients,
-            self.totals.requests,
-            self.totals.errors,
-            self.totals.bytes_in,
-            self.totals.bytes_out,
-            self.backends.iter().filter(|(_, backend)| backend.used).count(),
-        );
-        text
     }
 }

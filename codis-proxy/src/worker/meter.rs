@@ -28,13 +28,18 @@ impl Meter {
         calls.latency.saturating_record_n(usecs.max(1), count);
     }
 
-    /// Adds these calls to a snapshot.
-    pub(super) fn add_to(&self, sums: &mut std::collections::BTreeMap<&'static str, Calls>) {
+    /// Calls `each` with the name of every command that has been called, and its calls.
+    pub(super) fn each(&self, mut each: impl FnMut(&'static str, &Calls)) {
         for (command, calls) in COMMANDS.iter().zip(&self.commands) {
             if let Some(calls) = calls {
-                sums.entry(command.name).or_insert_with(Calls::new).add(calls);
+                each(command.name, calls);
             }
         }
+    }
+
+    /// Adds these calls to a snapshot.
+    pub(super) fn add_to(&self, sums: &mut std::collections::BTreeMap<&'static str, Calls>) {
+        self.each(|name, calls| sums.entry(name).or_insert_with(Calls::new).add(calls));
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod backend;
 mod buffers;
+mod clients;
 mod connect;
 mod dispatch;
 mod early;
@@ -60,6 +61,7 @@ use tokio::{
 use self::{
     backend::{Backend, BackendId},
     buffers::Pool,
+    clients::{Ask, Told},
     failures::Trouble,
     fanout::Plan,
     held::Held,
@@ -116,6 +118,8 @@ pub(crate) enum Order {
     Install(Arc<Table>, oneshot::Sender<()>),
     /// Tell what has been counted.
     Stats(oneshot::Sender<Stats>),
+    /// Tell a worker about your clients.
+    Ask(Ask, oneshot::Sender<Told>),
     /// Finish what is in flight, close everything, end.
     Stop(oneshot::Sender<()>),
 }
@@ -212,6 +216,7 @@ async fn serve(shared: Shared, mut orders: mpsc::Receiver<Order>) {
                 Some(Order::Stats(answer)) => {
                     let _ = answer.send(worker.borrow_mut().stats());
                 }
+                Some(Order::Ask(ask, answer)) => worker.borrow_mut().be_asked(ask, answer),
                 Some(Order::Stop(done)) => {
                     worker.borrow_mut().stop();
                     let grace = worker.borrow().limits.stop_grace;
@@ -298,7 +303,7 @@ impl Worker {
                 return self.registry.remove(client);
             }
         };
-        let open = self.limits.password.is_none();
+        let open = self.limits.is_open();
         let id = self.sessions.insert(Box::new(Session::new(stream, client, open, self.now)));
         if let Some(me) = self.me.upgrade() {
             spawn_local(std::future::poll_fn(move |cx| me.borrow_mut().poll_session(id, cx)));

@@ -41,6 +41,8 @@ pub(super) struct Blocked {
     until: Option<u64>,
     /// Since when the server is being asked to let it go.
     asked: Option<u64>,
+    /// Another client has asked for it to be let go, with CLIENT UNBLOCK.
+    pub(super) freed: bool,
 }
 
 impl Blocked {
@@ -51,7 +53,7 @@ impl Blocked {
         let given = text.and_then(|text| text.parse::<f64>().ok()).unwrap_or(-1.0);
         let micros = given * if millis { 1e3 } else { 1e6 };
         let until = (micros != 0.0).then(|| now.saturating_add(micros.max(0.0) as u64));
-        Self { args, timeout, millis, until, asked: None }
+        Self { args, timeout, millis, until, asked: None, freed: false }
     }
 
     /// The request with the time that remains.
@@ -218,7 +220,7 @@ impl Worker {
             Asker::Own { last } => self.pinned_reply(id, true, last, payload.is_error()),
             Asker::Pinned { session, last: true, .. } if payload.bytes().starts_with(TAKEN_OUT) => {
                 let blocked = self.backends[id].pinned.as_ref().and_then(|pinned| pinned.blocked.as_ref());
-                if blocked.is_none_or(|blocked| blocked.asked.is_none()) {
+                if blocked.is_none_or(|blocked| blocked.asked.is_none() || blocked.freed) {
                     return false;
                 }
                 self.put_back(id, session as SessionId);

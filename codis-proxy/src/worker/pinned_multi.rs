@@ -103,7 +103,7 @@ impl Worker {
                 Some(sub) if matches!(sub.command().class, Class::Fan(_)) => Some(self.not_in_multi(id, sub)),
                 _ => None,
             },
-            Class::Later | Class::Refused if multi => None,
+            Class::Refused if multi => None,
             _ if multi => Some(self.not_in_multi(id, command)),
             _ if self.change_over(id, true) => None,
             _ => Some(Outcome::Wait),

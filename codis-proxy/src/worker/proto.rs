@@ -58,6 +58,13 @@ impl Answer {
         &self.bytes
     }
 
+    /// An error, given without `-` and the line's end.
+    pub(super) fn error(&mut self, text: &str) {
+        self.bytes.push(b'-');
+        self.bytes.extend_from_slice(text.as_bytes());
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
     /// `+OK`.
     pub(super) fn ok(&mut self) {
         self.status("OK");

@@ -10,7 +10,7 @@ use std::task::Waker;
 
 use bytes::{Bytes, BytesMut};
 use codis_core::SlotId;
-use codis_resp::RequestParser;
+use codis_resp::{CommandId, RequestParser};
 use tokio::net::TcpStream;
 
 use super::{
@@ -77,6 +77,24 @@ pub(super) struct Parked {
     pub(super) settling: bool,
 }
 
+/// Which replies a client does not want.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Mute {
+    #[default]
+    Nothing,
+    /// Those to this request and all behind it.
+    From(u32),
+    /// That to this request.
+    Only(u32),
+}
+
+/// Which library a client uses, as it says.
+#[derive(Debug, Default)]
+pub(super) struct Library {
+    pub(super) name: Box<str>,
+    pub(super) version: Box<str>,
+}
+
 /// A client. There may be very many that do nothing: what is rarely needed lies in boxes.
 pub(super) struct Session {
     /// `None` once it is closed and only waits for its replies to come in.
@@ -120,6 +138,12 @@ pub(super) struct Session {
     pub(super) authenticated: bool,
     /// Changes only while nothing is owed.
     pub(super) proto: Proto,
+    /// Its place among the users, if it has logged in as one.
+    pub(super) user: Option<u16>,
+    /// The latest command, for CLIENT LIST.
+    pub(super) last: Option<CommandId>,
+    pub(super) mute: Mute,
+    pub(super) library: Option<Box<Library>>,
 }
 
 impl Session {
@@ -148,6 +172,10 @@ impl Session {
             closing: false,
             authenticated,
             proto: Proto::default(),
+            user: None,
+            last: None,
+            mute: Mute::default(),
+            library: None,
         }
     }
 
@@ -210,9 +238,25 @@ impl Session {
     /// Takes a number for a request whose reply will come.
     #[inline]
     pub(super) fn expect_reply(&mut self) -> u32 {
-        let seq = self.first.wrapping_add(self.owed);
+        let seq = self.next_seq();
         self.owed += 1;
         seq
+    }
+
+    /// The number of the next request that will have a reply.
+    #[inline]
+    pub(super) fn next_seq(&self) -> u32 {
+        self.first.wrapping_add(self.owed)
+    }
+
+    /// True if the reply whose turn it is is not wanted.
+    #[cold]
+    fn passes_over(&self) -> bool {
+        match self.mute {
+            Mute::Nothing => false,
+            Mute::Only(seq) => seq == self.first,
+            Mute::From(seq) => self.first.wrapping_sub(seq) < u32::MAX / 2,
+        }
     }
 
     /// The request that was numbered last is asked for anew.
@@ -257,11 +301,19 @@ impl Session {
 
     /// Sends what it has not asked for just now, between two replies.
     pub(super) fn push(&mut self, message: Payload<'_>, pool: &mut Pool) {
-        self.send(message, pool);
+        self.put(message, pool);
     }
 
     #[inline]
     fn send(&mut self, payload: Payload<'_>, pool: &mut Pool) {
+        if self.mute != Mute::Nothing && self.passes_over() {
+            return;
+        }
+        self.put(payload, pool);
+    }
+
+    #[inline]
+    fn put(&mut self, payload: Payload<'_>, pool: &mut Pool) {
         if self.stream.is_none() {
             return;
         }

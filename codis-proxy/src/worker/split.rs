@@ -38,7 +38,7 @@ const KEEP_KEYS: usize = 1024;
 /// A server's share of a split request.
 pub(super) struct Part {
     backend: BackendId,
-    keys: usize,
+    pub(super) keys: usize,
     /// The first of them.
     key: KeyHead,
     pub(super) reply: PartReply,
@@ -80,17 +80,28 @@ impl PartReply {
     }
 }
 
-/// A request under way at several servers.
-pub(super) struct Split {
+/// Whose request it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asked {
     pub(super) session: SessionId,
     seq: u32,
-    command: CommandId,
+}
+
+impl Asked {
+    /// The proxy asks for itself.
+    pub(super) const BY_NOBODY: Self = Self { session: SessionId::MAX, seq: 0 };
+}
+
+/// A request under way at several servers.
+pub(super) struct Split {
+    pub(super) asked: Asked,
+    pub(super) command: CommandId,
     arrival: Arrival,
     /// When the last part that came late had been sent.
     sent: u64,
     /// For each key its slot and its part. For a request to all masters: the slots that must not change
     /// over meanwhile.
-    keys: Vec<(SlotId, usize)>,
+    pub(super) keys: Vec<(SlotId, usize)>,
     pub(super) parts: SmallVec<[Part; 4]>,
     waiting: usize,
     /// Bytes of the replies that are in.
@@ -112,14 +123,14 @@ pub(super) struct Splits {
 impl Splits {
     /// Whose request this is.
     pub(super) fn asker(&self, id: usize) -> Option<SessionId> {
-        Some(self.live.get(id)?.session)
+        Some(self.live.get(id)?.asked.session)
     }
 
     /// Tells for each request whose it is and how many bytes are held for it.
     pub(super) fn each_held(&self, mut tell: impl FnMut(SessionId, usize)) {
         for (_, split) in &self.live {
             let replies: usize = split.parts.iter().map(|part| part.reply.bytes().len()).sum();
-            tell(split.session, replies + size_of_val(&split.keys[..]));
+            tell(split.asked.session, replies + size_of_val(&split.keys[..]));
         }
     }
 }
@@ -224,20 +235,32 @@ impl Worker {
         sequel: Option<Sequel>,
     ) -> Outcome {
         let seq = self.sessions[id].expect_reply();
+        let arrival = self.sessions[id].arrival(self.now);
+        self.await_replies(Asked { session: id, seq }, command, arrival, parts, keys, sequel);
+        Outcome::Done
+    }
+
+    /// The same for whoever has asked.
+    pub(super) fn await_replies(
+        &mut self,
+        asked: Asked,
+        command: CommandId,
+        arrival: Arrival,
+        parts: SmallVec<[Part; 4]>,
+        keys: Vec<(SlotId, usize)>,
+        sequel: Option<Sequel>,
+    ) {
         keys.iter().for_each(|(slot, _)| self.slots.begin(*slot));
         let waiting = parts.len();
         let queued: SmallVec<[(BackendId, KeyHead); 4]> =
             parts.iter().map(|part| (part.backend, part.key)).collect();
-        let arrival = self.sessions[id].arrival(self.now);
-        let split =
-            Split { session: id, seq, command, arrival, sent: 0, keys, parts, waiting, bytes: 0, sequel };
+        let split = Split { asked, command, arrival, sent: 0, keys, parts, waiting, bytes: 0, sequel };
         let split = self.splits.live.insert(split);
         for (part, (backend, key)) in queued.into_iter().enumerate() {
             let asker = Asker::Split { split: split as u32, part: part as u32 };
             self.backends[backend].expect_reply(asker, command, key, arrival);
             self.touch_backend(backend);
         }
-        Outcome::Done
     }
 
     /// Writes each server's share of the request into its queue, in one pass over the keys.
@@ -316,7 +339,7 @@ impl Worker {
     /// Who waits for a part, and the slot of its first key if it has one; `None` for a request of our own.
     pub(super) fn part_of(&self, id: u32, part: u32) -> Option<(SessionId, Option<SlotId>)> {
         let split = self.splits.live.get(id as usize)?;
-        Some((split.session, self.part_slots(id, part).next()))
+        (split.asked != Asked::BY_NOBODY).then(|| (split.asked.session, self.part_slots(id, part).next()))
     }
 
     /// A part of a request came late: until then the whole waited.
@@ -333,7 +356,7 @@ impl Worker {
         let backend = Some(&split.parts[..]).filter(|parts| parts.len() == 1).map(|parts| parts[0].backend);
         let key = split.parts.first().map_or(KeyHead::NONE, |part| part.key);
         let slot = split.keys.first().map(|(slot, _)| *slot);
-        let (session, seq, command, sent) = (split.session, split.seq, split.command, split.sent);
+        let (Asked { session, seq }, command, sent) = (split.asked, split.command, split.sent);
         self.was_slow(Slow { session, seq, command, key, slot, backend, at, held, moving, sent });
     }
 
@@ -345,16 +368,18 @@ impl Worker {
             Some(sequel) => self.finish_fan(&split, sequel, &mut merged),
             None => merge::merge(&mut split, &mut merged),
         };
-        let took = self.now.saturating_sub(split.arrival.at);
-        self.meter.record(split.command, took, 1, failed);
-        self.totals.errors += u64::from(failed);
-        if failed && split.parts.iter().all(Part::is_usable) {
-            self.merge_failed(split.session, split.command, took, payload.bytes());
+        if split.asked != Asked::BY_NOBODY {
+            let took = self.now.saturating_sub(split.arrival.at);
+            self.meter.record(split.command, took, 1, failed);
+            self.totals.errors += u64::from(failed);
+            if failed && split.parts.iter().all(Part::is_usable) {
+                self.merge_failed(split.asked.session, split.command, took, payload.bytes());
+            }
+            if took >= self.slow_after {
+                self.split_was_slow(&split);
+            }
+            self.deliver(split.asked.session, split.asked.seq, payload);
         }
-        if took >= self.slow_after {
-            self.split_was_slow(&split);
-        }
-        self.deliver(split.session, split.seq, payload);
         self.pool.give(merged);
         for part in &mut split.parts {
             if let PartReply::Copied(copy) = std::mem::replace(&mut part.reply, PartReply::Waiting) {

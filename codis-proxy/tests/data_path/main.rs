@@ -4,6 +4,7 @@
 
 mod backend_loss;
 mod blocking;
+mod clients;
 mod failures;
 mod fanout;
 mod garbage;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use codis_testkit::{Process, RedisServer, Reply, RespClient, Sandbox, need};
+use codis_testkit::{Process, ProxyProcess, RedisServer, Reply, RespClient, Sandbox, need};
 
 use crate::{Cluster, DEADLINE};
 
@@ -48,7 +48,7 @@ fn what_only_a_proxy_says() {
     assert_eq!(say(&["SELECT", "1"]).text(), "ERR invalid DB index, only accept DB 0");
     assert_eq!(
         say(&["CONFIG", "SET", "a", "b"]).text(),
-        "ERR command 'config' is not allowed through codis-proxy"
+        "ERR command 'config|set' is not allowed through codis-proxy"
     );
     assert_eq!(say(&["FLUSHALL"]).text(), "ERR command 'flushall' is not allowed through codis-proxy");
     assert_eq!(say(&["XREAD", "STREAMS", "block", "0"]), Reply::Array(None));
@@ -100,6 +100,66 @@ fn clients_and_servers_are_given_the_same_password() {
     assert_eq!(say(&["GET", "{}a"]), "1");
     assert_eq!(say(&["GET", "a"]), "ERR slot 579 is not assigned to a group with a master");
     assert!(!proxy.log().contains("hush"));
+    assert_eq!(say(&["ACL", "WHOAMI"]), "default");
     let help = Command::new(program).arg("--help").output().unwrap();
     assert!(!String::from_utf8_lossy(&help.stdout).contains("--password"));
+}
+
+#[test]
+fn clients_log_in_as_users_and_the_proxy_as_one_of_the_servers() {
+    use std::os::unix::fs::PermissionsExt as _;
+    need!("redis");
+    let server = RedisServer::start();
+    let mut admin = server.client();
+    for args in [
+        &["ACL", "SETUSER", "codis", "on", ">backend-secret", "~*", "&*", "+@all"][..],
+        &["ACL", "SETUSER", "default", "off"],
+    ] {
+        assert_eq!(admin.call(args).unwrap().text(), "OK");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let users = write("users", "alice alice-secret\nbob bob-secret\n");
+    let password = write("password", "backend-secret\n");
+    let settings = format!(
+        "password_file = \"{password}\"\n[proxy]\nusers_file = \"{users}\"\nbackend_user = \"codis\"\n"
+    );
+    let settings = write("codis.toml", &settings);
+    let proxy = ProxyProcess::fixed(&[server.addr()])
+        .program(env!("CARGO_BIN_EXE_codis-proxy"))
+        .arg("--config")
+        .arg(settings)
+        .start();
+    let mut client = proxy.client();
+    let mut say = |args: &[&str]| client.call(args).unwrap().text();
+    assert_eq!(say(&["GET", "a"]), "NOAUTH Authentication required.");
+    for wrong in [
+        &["AUTH", "backend-secret"][..],
+        &["AUTH", "default", "backend-secret"],
+        &["AUTH", "alice", "bob-secret"],
+        &["AUTH", "nobody", "alice-secret"],
+        &["AUTH", "alice", ""],
+        &["HELLO", "3", "AUTH", "alice", "x"],
+    ] {
+        assert_eq!(say(wrong), "WRONGPASS invalid username-password pair or user is disabled.", "{wrong:?}");
+        assert_eq!(say(&["GET", "a"]), "NOAUTH Authentication required.");
+    }
+    assert_eq!(say(&["AUTH", "alice", "alice-secret"]), "OK");
+    assert_eq!(say(&["SET", "a", "1"]), "OK");
+    assert_eq!(say(&["ACL", "WHOAMI"]), "alice");
+    assert!(say(&["CLIENT", "INFO"]).contains(" user=alice "));
+    let mut other = proxy.client();
+    let hello = other.call(&["HELLO", "3", "AUTH", "bob", "bob-secret", "SETNAME", "b"]).unwrap();
+    assert!(matches!(hello, Reply::Map(_)), "{hello:?}");
+    assert_eq!(other.call(&["GET", "a"]).unwrap().text(), "1", "over a RESP3 connection, logged in as well");
+    assert_eq!(say(&["CLIENT", "KILL", "USER", "bob"]), "1");
+    assert!(other.read().is_err());
+    assert_eq!(say(&["RESET"]), "RESET");
+    assert_eq!(say(&["GET", "a"]), "NOAUTH Authentication required.");
+    assert!(!proxy.process().log().contains("-secret"));
 }

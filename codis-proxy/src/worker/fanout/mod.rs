@@ -9,6 +9,7 @@
 //! Requests that change no keys hold up no slot: their replies may be on the way while it switches.
 
 mod cursor;
+mod keyspace;
 mod merge;
 mod plan;
 
@@ -18,9 +19,10 @@ use bytes::Bytes;
 use codis_core::SlotId;
 use codis_resp::{CommandId, Fan, lookup, push_array_header, push_bulk};
 use smallvec::SmallVec;
+use tokio::sync::oneshot;
 
 use self::cursor::{Cursor, MAX_STEPS};
-pub(super) use self::plan::Plan;
+pub(super) use self::{keyspace::Keyspace, plan::Plan};
 use super::{
     Worker,
     backend::BackendId,
@@ -40,6 +42,8 @@ pub(super) enum Sequel {
     Script(Bytes),
     /// A step of a SCAN, and the masters it was counted in.
     Scan(Rc<Plan>, usize),
+    /// Who wants to know how many keys there are.
+    Keyspace(oneshot::Sender<Keyspace>),
 }
 
 impl Worker {
@@ -174,8 +178,13 @@ impl Worker {
         sequel: Sequel,
         out: &'a mut Vec<u8>,
     ) -> (Payload<'a>, bool) {
-        let proto = self.sessions.get(split.session).map(|session| session.proto).unwrap_or_default();
+        let proto = self.sessions.get(split.asked.session).map(|session| session.proto).unwrap_or_default();
         let replies: SmallVec<[&[u8]; 8]> = split.parts.iter().map(|part| part.reply.bytes()).collect();
+        if let Sequel::Keyspace(sender) = sequel {
+            // Whoever has asked may have stopped waiting.
+            let _ = sender.send(Keyspace::sum(&replies));
+            return (Payload::Slice(out), false);
+        }
         let merged = match replies.iter().find(|reply| reply.first() == Some(&b'-')) {
             Some(error) => {
                 out.extend_from_slice(error);
@@ -188,6 +197,7 @@ impl Worker {
                         self.scripts.keep(sha, body);
                     }
                 }),
+                Sequel::Keyspace(_) => Ok(()),
                 Sequel::Merge(fan) => merge::merge(fan, proto, &replies, out),
             },
         };

@@ -11,7 +11,7 @@ use super::{
         backend::{BackendId, State},
         dispatch::{Frame, Outcome, printable},
         proto::{Answer, Proto},
-        session::SessionId,
+        session::{Mute, SessionId},
     },
     Instead, REDIS_VERSION,
 };
@@ -54,21 +54,31 @@ impl Worker {
         Ok(())
     }
 
-    /// Compares a password in a time that does not depend on where it differs.
-    fn log_in(&mut self, id: SessionId, user: &[u8], password: &[u8]) -> Result<(), Instead> {
-        let Some(right) = self.limits.password.as_ref().map(|secret| secret.reveal()) else {
-            return Err("ERR AUTH <password> called without any password configured for the proxy. \
-                 Are you sure your configuration is correct?"
-                .into());
+    /// Whoever fails is logged out, as by a server.
+    fn log_in(&mut self, id: SessionId, name: &[u8], password: &[u8]) -> Result<(), Instead> {
+        let (user, right) = match (&self.limits.users[..], &self.limits.password) {
+            ([], None) => {
+                return Err("ERR AUTH <password> called without any password configured for the proxy. \
+                     Are you sure your configuration is correct?"
+                    .into());
+            }
+            ([], Some(secret)) => (None, secret.is(password) && name == b"default"),
+            (users, _) => {
+                let place = users.iter().position(|user| user.name.as_bytes() == name);
+                // Somebody's password is compared, so that the time does not tell whether there is such a user.
+                let right = users[place.unwrap_or(0)].password.is(password);
+                (place.and_then(|place| u16::try_from(place).ok()), right && place.is_some())
+            }
         };
-        let differences = right.iter().zip(password).fold(0, |sum, (a, b)| sum | (a ^ b));
-        let same = right.len() == password.len() && differences == 0 && user == b"default";
-        self.sessions[id].authenticated = same;
-        if same {
-            Ok(())
-        } else {
-            Err("WRONGPASS invalid username-password pair or user is disabled.".into())
+        let session = &mut self.sessions[id];
+        session.authenticated = right;
+        session.user = user.filter(|_| right);
+        if right {
+            return Ok(());
         }
+        let (peer, name) = (self.registry.peer(session.client), printable(name));
+        tracing::warn!(peer, user = name, "a client gave a wrong user name or password");
+        Err("WRONGPASS invalid username-password pair or user is disabled.".into())
     }
 
     pub(super) fn hello(
@@ -137,8 +147,11 @@ impl Worker {
 
     pub(super) fn reset(&mut self, id: SessionId, answer: &mut Answer) -> Result<(), Instead> {
         self.speak(id, Proto::Resp2)?;
-        self.sessions[id].authenticated = self.limits.password.is_none();
-        self.registry.set_name(self.sessions[id].client, "");
+        let session = &mut self.sessions[id];
+        session.authenticated = self.limits.is_open();
+        session.user = None;
+        session.mute = Mute::default();
+        self.registry.set_name(session.client, "");
         answer.proto = Proto::Resp2;
         answer.status("RESET");
         Ok(())

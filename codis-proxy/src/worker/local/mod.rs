@@ -1,16 +1,21 @@
 //! Commands about the connection, which the proxy answers itself.
 
+mod client;
 mod command;
+mod config;
 mod hello;
+mod info;
+mod scripts;
 mod slowlog;
 
 use codis_resp::{CommandId, Session};
+use tokio::task::spawn_local;
 
 use super::{
     Worker,
-    dispatch::{Frame, Outcome, printable},
+    dispatch::{Frame, Outcome},
     proto::Answer,
-    session::SessionId,
+    session::{Payload, SessionId},
 };
 
 /// The version of Redis whose behaviour clients may rely on.
@@ -53,17 +58,19 @@ impl Worker {
         let mut answer = Answer::new(self.sessions[id].proto);
         let result = match which {
             Session::Auth => self.auth(id, frame, &mut answer),
-            Session::Client => self.client(id, frame, &mut answer),
+            Session::Client => self.client(id, command, frame, &mut answer),
             Session::Command => self.about_commands(id, command, frame, &mut answer),
+            Session::Config => {
+                self.config_get(id, frame, &mut answer);
+                Ok(())
+            }
             Session::Echo => {
                 answer.bulk(frame.arg(1));
                 Ok(())
             }
             Session::Hello => self.hello(id, frame, &mut answer),
-            Session::Info => {
-                answer.text(&self.info_text());
-                Ok(())
-            }
+            Session::Info => return self.info(id, command, frame),
+            Session::Kill => return self.kill_scripts(id, command, frame),
             Session::Ping => ping(frame, &mut answer),
             Session::Quit => {
                 self.sessions[id].closing = true;
@@ -71,8 +78,20 @@ impl Worker {
                 Ok(())
             }
             Session::Reset => self.reset(id, &mut answer),
+            Session::Role => {
+                // Without slaves of its own, and without a place in any stream.
+                answer.array(3);
+                answer.bulk(b"master");
+                answer.integer(0);
+                answer.array(0);
+                Ok(())
+            }
             Session::Select => select(frame, &mut answer),
             Session::Slowlog => self.slowlog(frame, &mut answer),
+            Session::WhoAmI => {
+                answer.bulk(self.user_name(id).as_bytes());
+                Ok(())
+            }
         };
         match result {
             Ok(()) => {
@@ -86,42 +105,27 @@ impl Worker {
         }
     }
 
-    fn set_name(&mut self, id: SessionId, name: &[u8]) -> Result<(), Instead> {
-        match std::str::from_utf8(name) {
-            Ok(name) if name.len() <= 256 && name.bytes().all(|b| b.is_ascii_graphic()) => {
-                self.registry.set_name(self.sessions[id].client, name);
-                Ok(())
-            }
-            _ => Err("ERR Client names cannot contain spaces, newlines or special characters.".into()),
-        }
-    }
-
-    fn client(&mut self, id: SessionId, frame: Frame<'_>, answer: &mut Answer) -> Result<(), Instead> {
-        let client = self.sessions[id].client;
-        let sub = frame.arg(1).to_ascii_uppercase();
-        match (sub.as_slice(), frame.args.len()) {
-            (b"ID", 2) => answer.integer(client as i64),
-            (b"GETNAME", 2) => match self.registry.name(client) {
-                Some(name) => answer.bulk(name.as_bytes()),
-                None => answer.null(),
-            },
-            (b"SETNAME", 3) => {
-                self.set_name(id, frame.arg(2))?;
-                answer.ok();
-            }
-            (b"SETINFO", 4) => answer.ok(),
-            (b"INFO", 2) => answer.text(&self.registry.line(client)),
-            (b"LIST", 2) => answer.text(&self.registry.lines()),
-            (b"ID" | b"GETNAME" | b"SETNAME" | b"SETINFO" | b"INFO", _) => {
-                let sub = String::from_utf8_lossy(&sub).to_ascii_lowercase();
-                return Err(format!("ERR wrong number of arguments for 'client|{sub}' command").into());
-            }
-            _ => {
-                let sub = printable(frame.arg(1)).to_ascii_lowercase();
-                return Err(format!("ERR command 'client|{sub}' is not supported by codis-proxy yet").into());
-            }
-        }
-        Ok(())
+    /// Answers in its turn with what `work` writes, as soon as that has come.
+    fn answer_later(
+        &mut self,
+        id: SessionId,
+        command: CommandId,
+        work: impl AsyncFnOnce(&mut Answer) + 'static,
+    ) -> Outcome {
+        let session = &mut self.sessions[id];
+        let (seq, mut answer, at, me) =
+            (session.expect_reply(), Answer::new(session.proto), self.now, self.me.clone());
+        spawn_local(async move {
+            work(&mut answer).await;
+            let Some(worker) = me.upgrade() else { return };
+            let mut worker = worker.borrow_mut();
+            worker.look_at_clock();
+            let (usecs, reply) = (worker.now.saturating_sub(at), Payload::Slice(answer.bytes()));
+            worker.meter.record(command, usecs, 1, reply.is_error());
+            worker.totals.errors += u64::from(reply.is_error());
+            worker.deliver(id, seq, reply);
+        });
+        Outcome::Done
     }
 }
 

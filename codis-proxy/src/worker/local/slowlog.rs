@@ -2,8 +2,8 @@
 
 use codis_admin::SlowOp;
 
-use super::{Frame, Instead, Worker, printable};
-use crate::worker::proto::Answer;
+use super::{Frame, Instead, Worker};
+use crate::worker::{dispatch::printable, proto::Answer};
 
 /// How many entries are told if nobody says how many.
 const SHOWN: usize = 10;

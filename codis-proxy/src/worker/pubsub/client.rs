@@ -35,6 +35,11 @@ impl Subs {
         }
     }
 
+    /// How many channels, patterns and shard channels it listens to.
+    pub(in crate::worker) fn counts(&self) -> [usize; 3] {
+        self.topics.each_ref().map(Vec::len)
+    }
+
     fn is_empty(&self) -> bool {
         self.topics.iter().all(Vec::is_empty)
     }

@@ -52,8 +52,6 @@ pub enum Class {
     Unsubscribe(TopicKind),
     /// Part of a transaction; needs a connection to one server for as long as that lasts.
     Transaction,
-    /// Not supported yet.
-    Later,
     /// Would change or expose a single server behind the proxy's back.
     Refused,
 }
@@ -106,19 +104,37 @@ pub enum Fan {
 
 /// Commands that the proxy answers itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the command of that name")]
 pub enum Session {
+    /// AUTH.
     Auth,
+    /// CLIENT.
     Client,
+    /// COMMAND.
     Command,
+    /// CONFIG GET.
+    Config,
+    /// ECHO.
     Echo,
+    /// HELLO.
     Hello,
+    /// INFO.
     Info,
+    /// SCRIPT KILL and FUNCTION KILL.
+    Kill,
+    /// PING.
     Ping,
+    /// QUIT.
     Quit,
+    /// RESET.
     Reset,
+    /// ROLE.
+    Role,
+    /// SELECT.
     Select,
+    /// SLOWLOG.
     Slowlog,
+    /// ACL WHOAMI.
+    WhoAmI,
 }
 
 /// A row of the table.
