@@ -185,12 +185,13 @@ impl RespClient {
     }
 
     fn line(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        self.stream.read_line(&mut line)?;
-        if !line.ends_with('\n') {
+        let mut line = Vec::new();
+        self.stream.read_until(b'\n', &mut line)?;
+        if !line.ends_with(b"\n") {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(line.trim_end().to_owned())
+        // An error may quote what is no text.
+        Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
     }
 }
 

@@ -142,7 +142,7 @@ fn select(frame: Frame<'_>, answer: &mut Answer) -> Result<(), Instead> {
     match std::str::from_utf8(frame.arg(1)).ok().and_then(|text| text.parse::<i64>().ok()) {
         Some(0) => answer.ok(),
         Some(_) => return Err("ERR invalid DB index, only accept DB 0".into()),
-        None => return Err("ERR invalid DB index".into()),
+        None => return Err("ERR value is not an integer or out of range".into()),
     }
     Ok(())
 }
