@@ -142,6 +142,9 @@ pub(crate) struct Limits {
     pub(crate) max_pinned: usize,
     /// Time allowed at a stop for what is in flight (5 s).
     pub(crate) stop_grace: Duration,
+    /// Time for which a request is kept that a server has not executed because it is no master any more, or is not to
+    /// be (2 s); then the client gets the error. 0, as without a store: at once.
+    pub(crate) hold_timeout: Duration,
     /// FLUSHALL and FLUSHDB are carried out (no); else they are refused.
     pub(crate) allow_flush: bool,
     /// A request that takes at least so long stands in the slow log (10 ms).
@@ -188,6 +191,7 @@ impl Default for Limits {
             park_timeout: Duration::from_secs(5),
             max_pinned: 1000,
             stop_grace: Duration::from_secs(5),
+            hold_timeout: Duration::from_secs(2),
             allow_flush: false,
             slowlog_slower_than: Duration::from_millis(10),
             slowlog_max_len: 128,

@@ -7,6 +7,7 @@ mod config;
 mod follow;
 mod journal;
 mod moving;
+mod nudge;
 mod registry;
 mod report;
 mod scripts;

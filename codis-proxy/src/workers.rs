@@ -25,6 +25,7 @@ use crate::{
     budget::Budget,
     config::{Config, Limits},
     journal::{Cause, Journal},
+    nudge::Nudge,
     registry::Registry,
     scripts::Scripts,
     stats::{Stats, add_calls},
@@ -49,6 +50,7 @@ struct Inner {
     limits: Arc<Limits>,
     registry: Arc<Registry>,
     journal: Arc<Journal>,
+    nudge: Arc<Nudge>,
     stopping: AtomicBool,
     acceptor: Mutex<Option<AbortHandle>>,
 }
@@ -64,12 +66,14 @@ impl Workers {
         let journal = Arc::new(Journal::new(&limits));
         let scripts = Arc::new(Scripts::default());
         let budget = Arc::new(Budget::new(limits.max_memory, config.workers));
+        let nudge = Arc::new(Nudge::default());
         let shared = Shared {
             limits: limits.clone(),
             registry: registry.clone(),
             scripts,
             journal: journal.clone(),
             budget,
+            nudge: nudge.clone(),
         };
         let mut orders = Vec::new();
         for number in 0..config.workers {
@@ -91,10 +95,16 @@ impl Workers {
             limits,
             registry,
             journal,
+            nudge,
             stopping: AtomicBool::new(false),
             acceptor: Mutex::new(None),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Through which workers say that a server is no master.
+    pub(crate) fn nudge(&self) -> &Nudge {
+        &self.inner.nudge
     }
 
     /// The table that was installed last.

@@ -80,6 +80,12 @@ impl View {
         self.slots.iter().flatten().filter(|slot| slot.uses(group)).map(|slot| slot.id).collect()
     }
 
+    /// The groups of which one of these servers is the master.
+    pub(super) fn groups_led_by(&self, servers: &BTreeSet<Addr>) -> BTreeSet<GroupId> {
+        let led = |group: &&Group| group.master().is_some_and(|master| servers.contains(&master.addr));
+        self.groups.values().filter(led).map(|group| group.id).collect()
+    }
+
     /// The groups that these slots need.
     pub(super) fn groups_of(&self, slots: &[SlotId]) -> BTreeSet<GroupId> {
         let known = slots.iter().filter_map(|id| self.slots[id.index()].as_ref());

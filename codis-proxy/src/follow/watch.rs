@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::pin::Pin;
 
-use codis_core::{Action, ActionKind, GroupId, Proxy, ProxyState, SlotId};
+use codis_core::{Action, ActionKind, Addr, GroupId, Proxy, ProxyState, SlotId};
 use codis_store::{ErrorKind, Fired, Product, SessionState, StoreError, Watch};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use serde::Deserialize;
@@ -55,8 +55,15 @@ impl Follower {
                 }
             };
             pause = PAUSE.0;
+            let workers = self.workers.clone();
             let fired = loop {
                 tokio::select! {
+                    servers = workers.nudge().refused() => {
+                        if let Err(error) = self.look_at_groups(&servers, &mut installing).await {
+                            tracing::warn!(error = %causes(&error), "a server is no master; its group cannot be read");
+                        }
+                        continue;
+                    }
                     fired = watches.actions.fired() => break fired,
                     fired = watches.own.fired() => break fired,
                     fired = watches.suspension.fired() => break fired,
@@ -117,6 +124,48 @@ impl Follower {
         Ok(Look::Watching(Watches { actions, own: own_watch, suspension }))
     }
 
+    /// Reads the groups of servers that have said that they are no masters. An action that tells of the new
+    /// master may have been lost, or be on its way: what the store says can be used at once.
+    async fn look_at_groups(
+        &mut self,
+        servers: &BTreeSet<Addr>,
+        installing: &mut FuturesUnordered<Installing>,
+    ) -> Result<(), StoreError> {
+        let groups = self.view.groups_led_by(servers);
+        let ids: Vec<GroupId> = groups.iter().copied().collect();
+        let read = self.product.some_groups(&ids).await?;
+        let is_new = |id: &GroupId| {
+            let master = read.found.get(id).and_then(|group| group.master());
+            master.is_some_and(|master| !servers.contains(&master.addr))
+        };
+        let changed: BTreeSet<GroupId> = groups.into_iter().filter(is_new).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(groups = ?ids, "a server is no master, and the store names another");
+        let slots = changed.iter().flat_map(|group| self.view.slots_using(*group)).collect();
+        self.load_some(slots, &changed).await?;
+        self.begin_install(Vec::new(), installing).await;
+        Ok(())
+    }
+
+    /// Begins to use a new table; the actions are acknowledged when it is in use.
+    async fn begin_install(&mut self, acks: Vec<u64>, installing: &mut FuturesUnordered<Installing>) {
+        let table = self.next_table();
+        let (workers, product, own) = (self.workers.clone(), self.product.clone(), self.own.value.clone());
+        let status = self.status.clone();
+        let mut install: Installing = Box::pin(async move {
+            workers.install(table).await;
+            for seq in acks {
+                acknowledge(&product, seq, &own, &status).await;
+            }
+        });
+        // Tables are taken over in the order in which this is called first.
+        if futures::future::poll_immediate(&mut install).await.is_none() {
+            installing.push(install);
+        }
+    }
+
     /// Applies all actions that have come since the last look, in one go: what counts is what the
     /// store says now. Those that list us are acknowledged when the table is in use.
     async fn follow_actions(
@@ -165,19 +214,7 @@ impl Follower {
             blind.is_none()
         });
         let acks: Vec<u64> = acks.map(|(seq, _)| *seq).collect();
-        let table = self.next_table();
-        let (workers, product, own) = (self.workers.clone(), self.product.clone(), self.own.value.clone());
-        let status = self.status.clone();
-        let mut install: Installing = Box::pin(async move {
-            workers.install(table).await;
-            for seq in acks {
-                acknowledge(&product, seq, &own, &status).await;
-            }
-        });
-        // Tables are taken over in the order in which this is called first.
-        if futures::future::poll_immediate(&mut install).await.is_none() {
-            installing.push(install);
-        }
+        self.begin_install(acks, installing).await;
         Ok(())
     }
 }

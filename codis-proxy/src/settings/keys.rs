@@ -102,6 +102,7 @@ pub(super) const KEYS: &[Key] = &[
     proxy("backend_timeout", WAIT, "backend_timeout = 30"),
     proxy("max_parked", COUNT_OR_NONE, "max_parked = 10000"),
     proxy("park_timeout", WAIT_OR_ZERO, "park_timeout = 5"),
+    proxy("hold_timeout", WAIT_OR_ZERO, "hold_timeout = 2"),
     proxy("max_pinned", COUNT_OR_NONE, "max_pinned = 1000"),
     proxy("stop_grace", WAIT_OR_ZERO, "stop_grace = 5"),
     proxy("allow_flush", Takes::Flag, "allow_flush = false"),

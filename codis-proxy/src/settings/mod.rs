@@ -56,12 +56,17 @@ pub(crate) fn configure(args: Args) -> Result<Config, ConfigError> {
     let address = |flag: Option<String>, key: &str, default: &str| {
         flag.or_else(|| file.text(key).map(str::to_owned)).unwrap_or_else(|| default.to_owned())
     };
+    let mut limits = limits(&file, password::find(&file)?, password::users(&file)?);
+    if matches!(mode, Mode::Static(_)) {
+        // Nobody would name another master.
+        limits.hold_timeout = Duration::ZERO;
+    }
     Ok(Config {
         listen: address(args.listen, "proxy.listen", "0.0.0.0:19000"),
         admin: address(args.admin, "proxy.admin", "127.0.0.1:11000"),
         workers: args.workers.map(usize::from).or_else(|| file.whole("proxy.workers")).unwrap_or(cores),
         mode,
-        limits: limits(&file, password::find(&file)?, password::users(&file)?),
+        limits,
     })
 }
 
@@ -123,6 +128,7 @@ fn limits(file: &File, password: Option<Secret>, users: Vec<User>) -> Limits {
         backend_timeout: seconds("proxy.backend_timeout", default.backend_timeout),
         max_parked: whole("proxy.max_parked", default.max_parked),
         park_timeout: seconds("proxy.park_timeout", default.park_timeout),
+        hold_timeout: seconds("proxy.hold_timeout", default.hold_timeout),
         max_pinned: whole("proxy.max_pinned", default.max_pinned),
         stop_grace: seconds("proxy.stop_grace", default.stop_grace),
         allow_flush: file.flag("proxy.allow_flush").unwrap_or(default.allow_flush),

@@ -83,6 +83,8 @@ pub(super) struct Backend {
     pub(super) waker: Option<Waker>,
     pub(super) out: OutBuf,
     pub(super) pending: VecDeque<Pending>,
+    /// Where the request ends that was answered last.
+    pub(super) answered: u32,
     pub(super) partial: Option<Box<PartialReply>>,
     /// Sessions that wait until `out` is shorter.
     pub(super) waiters: Vec<SessionId>,
@@ -122,6 +124,7 @@ impl Backend {
             waker: None,
             out: OutBuf::default(),
             pending: VecDeque::new(),
+            answered: 0,
             partial: None,
             waiters: Vec::new(),
             dead: Vec::new(),
@@ -151,8 +154,24 @@ impl Backend {
     #[inline]
     pub(super) fn expect_reply(&mut self, asker: Asker, command: CommandId, key: KeyHead, arrival: Arrival) {
         let Arrival { at, held, moving } = arrival;
-        let end = (self.bytes_out + self.out.len() as u64) as u32;
+        let end = self.out.end();
         self.pending.push_back(Pending { asker, command, key, moving, held, end, at });
+    }
+
+    /// The request that was written last consists of two.
+    pub(super) fn extend_last(&mut self, command: CommandId) {
+        let end = self.out.end();
+        if let Some(last) = self.pending.back_mut() {
+            (last.command, last.end) = (command, end);
+        }
+    }
+
+    /// The request that is answered next, and where it begins among all bytes that the server is sent.
+    #[inline]
+    pub(super) fn next_answered(&mut self) -> Option<(Pending, u32)> {
+        let pending = self.pending.pop_front()?;
+        let start = std::mem::replace(&mut self.answered, pending.end);
+        Some((pending, start))
     }
 
     /// Takes over what another connection to the same server has counted.

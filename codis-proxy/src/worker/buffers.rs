@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, io, io::IoSlice};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::net::TcpStream;
 
 /// From this size on, a request or reply is passed on as it lies instead of being copied.
@@ -61,22 +61,74 @@ impl Pool {
 enum Chunk {
     /// A buffer of the pool, and how much of it has been written.
     Copied(Vec<u8>, usize),
-    /// Something big, as it lies.
-    Whole(Bytes),
+    /// Something big, as it lies, and how much of it has been written.
+    Whole(Bytes, usize),
 }
 
 impl Chunk {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Copied(bytes, written) => &bytes[*written..],
-            Self::Whole(bytes) => bytes,
+            Self::Whole(bytes, written) => &bytes[*written..],
+        }
+    }
+
+    /// With what has been written.
+    fn all(&self) -> &[u8] {
+        match self {
+            Self::Copied(bytes, _) => bytes,
+            Self::Whole(bytes, _) => bytes,
         }
     }
 
     fn advance(&mut self, n: usize) {
         match self {
-            Self::Copied(_, written) => *written += n,
-            Self::Whole(bytes) => bytes.advance(n),
+            Self::Copied(_, written) | Self::Whole(_, written) => *written += n,
+        }
+    }
+
+    fn give(self, pool: &mut Pool) {
+        if let Self::Copied(bytes, _) = self {
+            pool.give(bytes);
+        }
+    }
+}
+
+/// What has been written and not been answered, so that it can be sent again elsewhere.
+#[derive(Debug, Default)]
+struct Log {
+    /// Written chunks, before those of the buffer itself.
+    chunks: VecDeque<Chunk>,
+    /// The place of the first byte that is kept.
+    begin: u32,
+    /// Bytes that may be kept in `chunks`; the oldest go first.
+    limit: usize,
+}
+
+impl Log {
+    fn keep(&mut self, chunk: Chunk, pool: &mut Pool) {
+        self.chunks.push_back(chunk);
+        let mut kept: usize = self.chunks.iter().map(|chunk| chunk.all().len()).sum();
+        while kept > self.limit {
+            let Some(chunk) = self.chunks.pop_front() else { return };
+            kept -= chunk.all().len();
+            self.begin = self.begin.wrapping_add(chunk.all().len() as u32);
+            chunk.give(pool);
+        }
+    }
+
+    /// Forgets the chunks that lie before a place.
+    fn forget(&mut self, end: u32, pool: &mut Pool) {
+        while let Some(chunk) = self.chunks.front() {
+            let len = chunk.all().len() as u32;
+            // One that is answered in part is still needed, and a place before the first is long past.
+            if (end.wrapping_sub(self.begin).cast_signed()) < len.cast_signed() {
+                return;
+            }
+            self.begin = self.begin.wrapping_add(len);
+            if let Some(chunk) = self.chunks.pop_front() {
+                chunk.give(pool);
+            }
         }
     }
 }
@@ -90,9 +142,65 @@ pub(super) struct OutBuf {
     /// How much of `tail` has been written; only while `front` is empty.
     written: usize,
     len: usize,
+    /// Where what has been written goes until it is answered; `None`: it is forgotten.
+    log: Option<Box<Log>>,
+    /// Bytes that have been written, modulo 2^32.
+    sent: u32,
 }
 
 impl OutBuf {
+    /// One that keeps what has been written until [`OutBuf::answered`], at most so many bytes.
+    pub(super) fn with_log(limit: usize) -> Self {
+        Self { log: Some(Box::new(Log { limit, ..Log::default() })), ..Self::default() }
+    }
+
+    /// The place, among all bytes that were ever appended, behind the last one; modulo 2^32.
+    #[inline]
+    pub(super) fn end(&self) -> u32 {
+        self.sent.wrapping_add(self.len as u32)
+    }
+
+    /// The place behind the last byte that has been written.
+    #[inline]
+    pub(super) fn sent(&self) -> u32 {
+        self.sent
+    }
+
+    /// What lies before this place is not needed any longer.
+    #[inline]
+    pub(super) fn answered(&mut self, end: u32, pool: &mut Pool) {
+        if self.log.is_none() {
+            return;
+        }
+        if self.len == 0 && end == self.sent {
+            self.clear(pool);
+        } else if let Some(log) = &mut self.log {
+            log.forget(end, pool);
+        }
+    }
+
+    /// Bytes of what has been written and is kept, but for the last few.
+    pub(super) fn logged(&self) -> usize {
+        self.log.as_ref().map_or(0, |log| log.chunks.iter().map(|chunk| chunk.all().len()).sum())
+    }
+
+    /// The bytes between two places, if they are still there.
+    pub(super) fn between(&self, start: u32, end: u32) -> Option<Vec<u8>> {
+        let log = self.log.as_ref()?;
+        let mut skip = usize::try_from(start.wrapping_sub(log.begin).cast_signed()).ok()?;
+        let mut missing = end.wrapping_sub(start) as usize;
+        let mut found = Vec::with_capacity(missing);
+        let chunks = log.chunks.iter().chain(&self.front).map(Chunk::all).chain([&self.tail[..]]);
+        for chunk in chunks {
+            let from = skip.min(chunk.len());
+            let piece = &chunk[from..(from + missing).min(chunk.len())];
+            found.extend_from_slice(piece);
+            skip -= from;
+            missing -= piece.len();
+        }
+        (missing == 0).then_some(found)
+    }
+
     /// Bytes that are still to be written.
     #[inline]
     pub(super) fn len(&self) -> usize {
@@ -125,7 +233,7 @@ impl OutBuf {
     pub(super) fn push_big(&mut self, bytes: Bytes) {
         self.len += bytes.len();
         self.close_tail();
-        self.front.push_back(Chunk::Whole(bytes));
+        self.front.push_back(Chunk::Whole(bytes, 0));
     }
 
     /// Makes sure that `more` bytes fit into `tail` without moving what is there.
@@ -144,6 +252,8 @@ impl OutBuf {
         let written = std::mem::take(&mut self.written);
         if self.tail.len() > written {
             self.front.push_back(Chunk::Copied(std::mem::take(&mut self.tail), written));
+        } else if let Some(log) = self.log.as_mut().filter(|_| written > 0) {
+            log.chunks.push_back(Chunk::Copied(std::mem::take(&mut self.tail), written));
         } else {
             self.tail.clear();
         }
@@ -152,9 +262,12 @@ impl OutBuf {
     /// Forgets everything.
     pub(super) fn clear(&mut self, pool: &mut Pool) {
         for chunk in std::mem::take(&mut self.front) {
-            if let Chunk::Copied(bytes, _) = chunk {
-                pool.give(bytes);
-            }
+            chunk.give(pool);
+        }
+        self.sent = self.sent.wrapping_add(self.len as u32);
+        if let Some(log) = &mut self.log {
+            log.chunks.drain(..).for_each(|chunk| chunk.give(pool));
+            log.begin = self.sent;
         }
         self.written = 0;
         self.len = 0;
@@ -191,12 +304,15 @@ impl OutBuf {
                 Err(error) => return Err(error),
             }
         }
-        self.clear(pool);
+        if self.log.is_none() {
+            self.clear(pool);
+        }
         Ok(total)
     }
 
     fn advance(&mut self, mut n: usize, pool: &mut Pool) {
         self.len -= n;
+        self.sent = self.sent.wrapping_add(n as u32);
         while let Some(chunk) = self.front.front_mut() {
             let length = chunk.bytes().len();
             if n < length {
@@ -204,8 +320,11 @@ impl OutBuf {
                 return;
             }
             n -= length;
-            if let Some(Chunk::Copied(bytes, _)) = self.front.pop_front() {
-                pool.give(bytes);
+            if let Some(chunk) = self.front.pop_front() {
+                match &mut self.log {
+                    Some(log) => log.keep(chunk, pool),
+                    None => chunk.give(pool),
+                }
             }
         }
         self.written += n;

@@ -78,7 +78,7 @@ impl Worker {
                 None => return,
             },
             Asker::Pinned { session, .. } => (Some(session as SessionId), slot),
-            Asker::Own { .. } => return,
+            Asker::Own { .. } | Asker::WriteStop => return,
         };
         let client = session.and_then(|id| self.client_of(id));
         let addr = &self.backends[backend].addr;

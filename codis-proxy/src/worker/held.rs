@@ -114,7 +114,7 @@ impl Worker {
         match self.backends[id].pending.front()?.asker {
             Asker::Session { session, .. } | Asker::Pinned { session, .. } => Some(session as SessionId),
             Asker::Split { split, .. } => self.splits.asker(split as usize),
-            Asker::Own { .. } => None,
+            Asker::Own { .. } | Asker::WriteStop => None,
         }
     }
 
@@ -177,9 +177,10 @@ impl Worker {
         holders
     }
 
-    /// What waits for servers.
+    /// What waits for servers, may have to be sent to them again, or will be.
     fn queued(&self) -> usize {
-        self.backends.iter().map(|(_, backend)| backend.out.len()).sum()
+        let queues = self.backends.iter().map(|(_, backend)| backend.out.len() + backend.out.logged());
+        queues.sum::<usize>() + self.kept.bytes()
     }
 
     fn tell(&mut self, now: usize) {

@@ -13,7 +13,7 @@ impl Worker {
             bytes_out: self.totals.bytes_out,
             requests: self.totals.requests,
             errors: self.totals.errors,
-            parked: self.parked as u64,
+            parked: (self.parked + self.kept.len()) as u64,
             pinned: self.pinned() as u64,
             on_demand_moves: self.totals.on_demand_moves,
             on_demand_failures: self.totals.on_demand_failures,

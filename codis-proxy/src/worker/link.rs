@@ -119,7 +119,7 @@ impl Worker {
                 Asker::Session { slot, .. } => slots.push(slot),
                 Asker::Split { split, part } => slots.extend(self.part_slots(split, part)),
                 // Their slot is that of the connection.
-                Asker::Pinned { .. } | Asker::Own { .. } => {}
+                Asker::Pinned { .. } | Asker::Own { .. } | Asker::WriteStop => {}
             }
         }
         let name = link.name.clone();
@@ -165,6 +165,7 @@ impl Worker {
         backend.want_write = false;
         backend.out.clear(&mut self.pool);
         backend.sent = Sent::default();
+        backend.answered = backend.out.end();
         let reply = backend.error(why);
         let held = std::mem::take(&mut backend.pending);
         let waiters = std::mem::take(&mut backend.waiters);
@@ -172,7 +173,10 @@ impl Worker {
             waker.wake();
         }
         for pending in held {
-            if !matches!(pending.asker, Asker::Own { .. }) {
+            if !self.kept.is_empty() {
+                self.kept_lost(id, &pending);
+            }
+            if !matches!(pending.asker, Asker::Own { .. } | Asker::WriteStop) {
                 let usecs = self.now.saturating_sub(pending.at);
                 self.backends[counted].meter.record(pending.command, usecs, 1, true);
             }
@@ -189,7 +193,7 @@ impl Worker {
                 Asker::Pinned { session, seq, .. } => {
                     self.deliver_pinned(session as SessionId, seq, Payload::Slice(&reply));
                 }
-                Asker::Own { .. } => {}
+                Asker::Own { .. } | Asker::WriteStop => {}
             }
         }
         for session in waiters {

@@ -17,6 +17,7 @@ mod fanout;
 mod glob;
 mod held;
 mod info;
+mod kept;
 mod link;
 mod local;
 mod meter;
@@ -60,11 +61,12 @@ use tokio::{
 
 use self::{
     backend::{Backend, BackendId},
-    buffers::Pool,
+    buffers::{OutBuf, Pool},
     clients::{Ask, Told},
     failures::Trouble,
     fanout::Plan,
     held::Held,
+    kept::Kept,
     meter::Meter,
     park::Verdict,
     pinned::Pins,
@@ -81,6 +83,7 @@ use crate::{
     config::{Limits, MoveLimits},
     journal::Journal,
     moving::Movers,
+    nudge::Nudge,
     registry::Registry,
     scripts::Scripts,
     stats::Stats,
@@ -108,6 +111,8 @@ pub(crate) struct Shared {
     pub(crate) journal: Arc<Journal>,
     /// How much may be held.
     pub(crate) budget: Arc<Budget>,
+    /// Told of servers that are no masters.
+    pub(crate) nudge: Arc<Nudge>,
 }
 
 /// What a worker is asked to do.
@@ -168,6 +173,9 @@ struct Worker {
     splits: Splits,
     pins: Pins,
     pubsub: PubSub,
+    kept: Kept,
+    /// Told of servers that are no masters.
+    nudge: Arc<Nudge>,
     movers: Movers,
     pool: Pool,
     /// What is read goes here first; only what is incomplete gets a buffer of its own.
@@ -235,7 +243,7 @@ async fn serve(shared: Shared, mut orders: mpsc::Receiver<Order>) {
 
 impl Worker {
     fn new(shared: Shared) -> Rc<RefCell<Self>> {
-        let Shared { limits, registry, scripts, journal, budget } = shared;
+        let Shared { limits, registry, scripts, journal, budget, nudge } = shared;
         let movers = Movers::new(MoveLimits {
             password: limits.password.clone(),
             connect_timeout: limits.connect_timeout,
@@ -266,6 +274,8 @@ impl Worker {
                 splits: Splits::default(),
                 pins: Pins::default(),
                 pubsub: PubSub::default(),
+                kept: Kept::default(),
+                nudge,
                 movers,
                 pool: Pool::default(),
                 scratch: vec![0; SCRATCH].into_boxed_slice(),
@@ -315,7 +325,7 @@ impl Worker {
         match self.by_addr.get(addr) {
             Some(id) => *id,
             None => {
-                let id = self.add_backend(addr.clone(), Proto::Resp2);
+                let id = self.add_shared_backend(addr.clone(), Proto::Resp2);
                 self.by_addr.insert(addr.clone(), id);
                 id
             }
@@ -328,6 +338,15 @@ impl Worker {
         backend.generation = self.next_token << 16;
         self.next_token += 1;
         self.backends.insert(backend)
+    }
+
+    /// One that many sessions share; what is on its way there can be sent again.
+    fn add_shared_backend(&mut self, addr: Addr, proto: Proto) -> BackendId {
+        let id = self.add_backend(addr, proto);
+        if !self.limits.hold_timeout.is_zero() {
+            self.backends[id].out = OutBuf::with_log(kept::MAX_BYTES);
+        }
+        id
     }
 
     /// No more requests are read; sessions close once they have their replies.

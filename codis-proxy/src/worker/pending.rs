@@ -7,7 +7,7 @@ use codis_core::SlotId;
 use codis_resp::CommandId;
 
 /// Who waits for a reply. Sessions and split requests are numbered with 32 bits, to be small.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asker {
     /// A session, for a request that was forwarded as it came.
     Session { session: u32, seq: u32, slot: SlotId },
@@ -17,6 +17,8 @@ pub(super) enum Asker {
     Pinned { session: u32, seq: u32, last: bool },
     /// Nobody: it was asked by the proxy itself, on a pinned connection.
     Own { last: bool },
+    /// The proxy, whether somebody has stopped writes there.
+    WriteStop,
 }
 
 impl Asker {

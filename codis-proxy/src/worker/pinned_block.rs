@@ -218,6 +218,14 @@ impl Worker {
     pub(super) fn is_ours(&mut self, id: BackendId, asker: Asker, payload: &Payload<'_>) -> bool {
         match asker {
             Asker::Own { last } => self.pinned_reply(id, true, last, payload.is_error()),
+            Asker::WriteStop => self.told_of_stop(id, payload),
+            Asker::Pinned { session, last: true, .. } if self.is_refused_block(id, session, payload) => {
+                let session = session as SessionId;
+                let since = self.sessions.get(session).and_then(|s| s.waits_since()).unwrap_or(self.now);
+                self.put_back(id, session);
+                self.wait_to_block(session, since);
+                self.pinned_reply(id, false, true, true);
+            }
             Asker::Pinned { session, last: true, .. } if payload.bytes().starts_with(TAKEN_OUT) => {
                 let blocked = self.backends[id].pinned.as_ref().and_then(|pinned| pinned.blocked.as_ref());
                 if blocked.is_none_or(|blocked| blocked.asked.is_none() || blocked.freed) {
@@ -229,6 +237,14 @@ impl Worker {
             _ => return false,
         }
         true
+    }
+
+    /// True if a server has refused to let a request block, as no master or because writes are stopped.
+    fn is_refused_block(&self, id: BackendId, session: u32, payload: &Payload<'_>) -> bool {
+        let blocked = self.backends[id].pinned.as_ref().and_then(|pinned| pinned.blocked.as_ref());
+        payload.is_error()
+            && blocked.is_some_and(|blocked| blocked.asked.is_none())
+            && self.may_wait_to_block(session as SessionId, payload)
     }
 
     /// A blocking request was taken out: its session begins anew with it.

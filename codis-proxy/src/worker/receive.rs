@@ -47,7 +47,7 @@ impl Worker {
             session.waker = Some(cx.waker().clone());
         }
         session.stalled = false;
-        if session.backlog && session.parked.is_none() {
+        if session.backlog && session.parked.is_none() && !session.keeping {
             self.resume(id);
         }
         for _ in 0..READS {
@@ -104,7 +104,7 @@ impl Worker {
     fn is_full(&mut self, id: SessionId) -> bool {
         let pause = self.client_pause();
         let session = &mut self.sessions[id];
-        session.is_window_full(self.limits.max_pipeline) || session.out.len() > pause
+        session.is_window_full(self.limits.max_pipeline) || session.out.len() > pause || session.keeping
     }
 
     /// Ends a session. Its record stays until all replies it is owed are in.
@@ -132,6 +132,7 @@ impl Worker {
         if owed == 0 {
             self.sessions.remove(id);
         }
+        self.drop_kept(id);
     }
 
     /// Reads once and deals with what has come.

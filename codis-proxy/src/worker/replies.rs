@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::{
     OWN_BUFFER, Worker,
     backend::{BackendId, PartialReply, State},
-    pending::Asker,
+    pending::{Asker, Pending},
     session::{Payload, SessionId},
 };
 
@@ -113,6 +113,9 @@ impl Worker {
             }
         }
         self.count(id, run);
+        if let Some(backend) = self.backends.get_mut(id) {
+            backend.out.answered(backend.answered, &mut self.pool);
+        }
         Ok(())
     }
 
@@ -123,7 +126,7 @@ impl Worker {
             // RESP3 only: it answers nothing.
             return Ok(run);
         }
-        let Some(pending) = self.backends[id].pending.pop_front() else {
+        let Some((pending, start)) = self.backends[id].next_answered() else {
             return Err(io::Error::other("a reply that nobody asked for"));
         };
         let failed = payload.is_error();
@@ -144,18 +147,37 @@ impl Worker {
         };
         match pending.asker {
             Asker::Session { session, seq, slot } => {
-                self.note_error(id, failed, &payload);
-                self.deliver(session as SessionId, seq, payload);
+                if !self.is_kept(id, &pending, start, &payload, failed) {
+                    self.note_error(id, failed, &payload);
+                    self.deliver(session as SessionId, seq, payload);
+                }
                 self.end(slot);
             }
-            Asker::Split { split, part } => self.part_reply(split, part, payload, false),
+            Asker::Split { split, part } => {
+                if !self.is_kept(id, &pending, start, &payload, failed) {
+                    self.part_reply(split, part, payload, false);
+                }
+            }
             Asker::Pinned { session, seq, last } => {
                 self.deliver_pinned(session as SessionId, seq, payload);
                 self.pinned_reply(id, false, last, failed);
             }
-            Asker::Own { .. } => {}
+            Asker::Own { .. } | Asker::WriteStop => {}
         }
         Ok(Some(run))
+    }
+
+    /// True if a reply is held back, because the request was refused or stands behind one that was.
+    #[inline]
+    fn is_kept(
+        &mut self,
+        id: BackendId,
+        pending: &Pending,
+        start: u32,
+        payload: &Payload<'_>,
+        failed: bool,
+    ) -> bool {
+        (failed || !self.kept.is_empty()) && self.keep_back(id, pending, start, payload)
     }
 
     #[inline]

@@ -144,6 +144,8 @@ pub(super) struct Session {
     pub(super) last: Option<CommandId>,
     pub(super) mute: Mute,
     pub(super) library: Option<Box<Library>>,
+    /// Requests of it were refused and are kept; it is not read before they are answered.
+    pub(super) keeping: bool,
 }
 
 impl Session {
@@ -176,6 +178,7 @@ impl Session {
             last: None,
             mute: Mute::default(),
             library: None,
+            keeping: false,
         }
     }
 
@@ -223,6 +226,11 @@ impl Session {
                 Arrival { at: now - u64::from(waited), held: waited, moving: held.moving }
             }
         }
+    }
+
+    /// Since when it has waited for a server to take its requests.
+    pub(super) fn waits_since(&self) -> Option<u64> {
+        self.held.as_ref()?.parked
     }
 
     /// Notes that its next request cannot be sent yet.

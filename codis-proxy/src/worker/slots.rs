@@ -199,6 +199,7 @@ impl Worker {
         let state = &mut self.slots.states[slot.index()];
         state.route = route.unwrap_or(LocalRoute::Unassigned);
         state.draining = false;
+        self.kept.look_again();
         for (session, token) in self.slots.parked.remove(&slot).unwrap_or_default() {
             let waiting = self.sessions.get_mut(session);
             if let Some(session) = waiting.filter(|s| s.waits_as(token)) {

@@ -32,7 +32,7 @@ pub(super) struct Sent {
 impl Sent {
     /// Notes a write; `waiting` is where the request ends that waits longest for its reply.
     #[inline]
-    pub(super) fn wrote(&mut self, now: u64, written: u64, waiting: Option<u32>) {
+    pub(super) fn wrote(&mut self, now: u64, written: u32, waiting: Option<u32>) {
         while let (Some((_, until)), Some(waiting)) = (self.writes.front(), waiting)
             && (is_before(*until, waiting) || self.writes.len() >= WRITES)
         {
@@ -41,7 +41,7 @@ impl Sent {
         if waiting.is_none() {
             self.writes.clear();
         }
-        self.writes.push_back((now, written as u32));
+        self.writes.push_back((now, written));
     }
 
     /// When the byte before `end` was written; nothing if it has not been.
@@ -94,7 +94,7 @@ impl Worker {
                 None => (session, seq, None),
             },
             Asker::Split { split, .. } => return self.late_part(split, sent),
-            Asker::Own { .. } => return,
+            Asker::Own { .. } | Asker::WriteStop => return,
         };
         let Pending { command, key, at, held, moving, .. } = *pending;
         let session = session as SessionId;
@@ -183,14 +183,14 @@ mod tests {
     fn writes_whose_requests_are_answered_are_forgotten() {
         let mut sent = Sent::default();
         for write in 1..10_000_u64 {
-            sent.wrote(write, write * 1_000_000, Some(((write - 1) * 1_000_000) as u32));
+            sent.wrote(write, (write * 1_000_000) as u32, Some(((write - 1) * 1_000_000) as u32));
             assert!(sent.writes.len() <= 2);
             assert_eq!(sent.when((write * 1_000_000) as u32), Some(write), "across 2^32");
         }
         sent.wrote(1, 5, None);
         assert_eq!(sent.writes.len(), 1);
         for write in 0..5000 {
-            sent.wrote(write, 5 + write, Some(5));
+            sent.wrote(write, (5 + write) as u32, Some(5));
         }
         assert_eq!(sent.writes.len(), WRITES);
     }

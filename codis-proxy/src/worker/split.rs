@@ -342,6 +342,19 @@ impl Worker {
         (split.asked != Asked::BY_NOBODY).then(|| (split.asked.session, self.part_slots(id, part).next()))
     }
 
+    /// The session that a part with keys was sent for, and the number of its request; `None` for a request to all
+    /// masters.
+    pub(super) fn split_asked_by(&self, id: u32) -> Option<(SessionId, u32)> {
+        let split = self.splits.live.get(id as usize).filter(|split| split.sequel.is_none())?;
+        Some((split.asked.session, split.asked.seq))
+    }
+
+    /// A part is not under way any more, though it will be again.
+    pub(super) fn end_part(&mut self, id: u32, part: u32) {
+        let slots: SmallVec<[SlotId; 8]> = self.part_slots(id, part).collect();
+        slots.into_iter().for_each(|slot| self.end(slot));
+    }
+
     /// A part of a request came late: until then the whole waited.
     #[cold]
     pub(super) fn late_part(&mut self, id: u32, sent: u64) {

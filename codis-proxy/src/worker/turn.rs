@@ -112,7 +112,7 @@ impl Worker {
             Ok(n) => {
                 backend.bytes_out += n as u64;
                 let waiting = backend.pending.front().map(|pending| pending.end);
-                backend.sent.wrote(self.now, backend.bytes_out, waiting);
+                backend.sent.wrote(self.now, backend.out.sent(), waiting);
                 backend.want_write = !backend.out.is_empty();
                 if backend.want_write
                     && let Some(waker) = &backend.waker

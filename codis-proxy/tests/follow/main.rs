@@ -11,6 +11,7 @@ mod fixture;
 mod kills;
 mod native;
 mod pubsub;
+mod refused;
 mod stories;
 mod transactions;
 mod trouble;
@@ -58,6 +59,15 @@ on_local_store![
     pubsub::listeners_at_a_dead_master_are_disconnected,
     transactions::are_taken_back_before_a_slot_moves,
     transactions::count_right_while_a_slot_moves_to_and_fro,
+    refused::writes_wait_for_the_new_master,
+    refused::a_server_that_became_a_slave_makes_the_store_be_read,
+    refused::order_stays_while_writes_are_stopped,
+    refused::what_was_carried_out_behind_a_refused_write_is_not_overtaken,
+    refused::nobody_takes_them_in_time,
+    refused::the_wish_of_an_operator_is_answered_at_once,
+    refused::parts_of_split_requests_wait_alone,
+    refused::what_blocks_waits_too,
+    refused::scripts_and_transactions_are_not_sent_again,
     trouble::waits_until_all_slots_are_ready,
     trouble::waits_to_be_told_to_go_online,
     trouble::registers_again_after_a_suspension,

@@ -26,6 +26,7 @@ pub struct ProxyBuilder {
     args: Vec<String>,
     slot_map: Option<String>,
     workers: Option<usize>,
+    settings: Vec<String>,
 }
 
 impl ProxyBuilder {
@@ -40,6 +41,13 @@ impl ProxyBuilder {
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
+        self
+    }
+
+    /// One more line of the `[proxy]` table of its configuration.
+    #[must_use]
+    pub fn setting(mut self, line: impl Into<String>) -> Self {
+        self.settings.push(line.into());
         self
     }
 
@@ -89,6 +97,11 @@ impl ProxyBuilder {
         if let Some(map) = &self.slot_map {
             let path = sandbox.write("slots.json", map)?;
             args.extend(["--static".into(), path.display().to_string()]);
+        }
+        if !self.settings.is_empty() {
+            let table = format!("[proxy]\n{}\n", self.settings.join("\n"));
+            let path = sandbox.write("codis.toml", &table)?;
+            args.extend(["--config".into(), path.display().to_string()]);
         }
         args.extend(self.args.iter().cloned());
         let process =

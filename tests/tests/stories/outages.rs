@@ -106,6 +106,24 @@ async fn a_session_expires_under_load_and_no_client_notices() {
     assert_unnoticed(&product, ledger).await;
 }
 
+/// Writes are stopped on both servers for a moment. What they refuse meanwhile waits in the proxies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn masters_change_under_load_and_no_client_notices() {
+    need!("redis");
+    let groups = (0..2).map(|_| Servers::start(RedisServer::builder(), 2)).collect();
+    let product = Product::start(Store::local(), groups, 2);
+    fill(&product, &slots(), KEYS).await;
+    let servers: Vec<String> =
+        [&product.groups[0].master, &product.groups[0].slaves[0]].map(RedisServer::addr).into();
+    let ledger = ledger_on(&product, &slots());
+    for round in 0..6 {
+        let (old, new) = (&servers[round % 2], &servers[(round + 1) % 2]);
+        product.ctl_ok(&["group", "promote", "1", new]);
+        product.ctl_ok(&["server", "add", "1", old]);
+    }
+    assert_unnoticed(&product, ledger).await;
+}
+
 /// Its clients see their connections end at once, and those of the other proxies nothing at all. Its fence
 /// stands until somebody says that it is gone, or it comes back itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -102,8 +102,8 @@ impl Worker {
     fn ask_size(&mut self, id: BackendId) {
         let backend = &mut self.backends[id];
         backend.out.push(b"*1\r\n$6\r\nDBSIZE\r\n", &mut self.pool);
-        if let (Some(last), Some(size)) = (backend.pending.back_mut(), lookup(b"DBSIZE")) {
-            last.command = size;
+        if let Some(size) = lookup(b"DBSIZE") {
+            backend.extend_last(size);
         }
     }
 

@@ -33,7 +33,7 @@ impl Worker {
             return twin;
         }
         let (addr, used) = (self.backends[main].addr.clone(), self.backends[main].used);
-        let twin = self.add_backend(addr, Proto::Resp3);
+        let twin = self.add_shared_backend(addr, Proto::Resp3);
         self.backends[twin].used = used;
         self.backends[main].in_resp3 = Some(twin);
         twin
