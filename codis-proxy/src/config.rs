@@ -151,6 +151,8 @@ pub(crate) struct Limits {
     pub(crate) slowlog_slower_than: Duration,
     /// Entries that the slow log keeps (128); 0: none.
     pub(crate) slowlog_max_len: usize,
+    /// Percentiles are kept, and hot keys and big replies looked for (yes).
+    pub(crate) statistics: bool,
 }
 
 /// A client's name and password.
@@ -195,6 +197,7 @@ impl Default for Limits {
             allow_flush: false,
             slowlog_slower_than: Duration::from_millis(10),
             slowlog_max_len: 128,
+            statistics: true,
         }
     }
 }

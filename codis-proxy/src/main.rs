@@ -5,6 +5,7 @@ mod args;
 mod budget;
 mod config;
 mod follow;
+mod hot;
 mod journal;
 mod moving;
 mod nudge;

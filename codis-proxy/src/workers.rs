@@ -11,7 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use codis_admin::FailedOp;
+use codis_admin::{FailedOp, HotPage};
 use codis_resp::{Class, lookup};
 use futures::future::join_all;
 use tokio::{
@@ -24,6 +24,7 @@ use tokio::{
 use crate::{
     budget::Budget,
     config::{Config, Limits},
+    hot,
     journal::{Cause, Journal},
     nudge::Nudge,
     registry::Registry,
@@ -143,6 +144,14 @@ impl Workers {
     /// What has failed.
     pub(crate) fn journal(&self) -> &Journal {
         &self.inner.journal
+    }
+
+    /// What clients ask for most; nothing if nobody looks.
+    pub(crate) async fn hot(&self) -> HotPage {
+        if !self.inner.limits.statistics {
+            return HotPage::default();
+        }
+        hot::page(self.ask_all(Order::Hot).await)
     }
 
     /// Counters of all workers, summed.

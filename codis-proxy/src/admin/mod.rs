@@ -54,6 +54,7 @@ pub(crate) async fn serve(listener: TcpListener, workers: Workers, status: Statu
         .route("/slots", get(slots))
         .route("/errors", get(errors))
         .route("/slowlog", get(slowlog))
+        .route("/hotkeys", get(hotkeys))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_page))
@@ -68,7 +69,7 @@ pub(crate) async fn serve(listener: TcpListener, workers: Workers, status: Statu
 }
 
 async fn index() -> &'static str {
-    "codis-proxy admin pages: /stats /slots /errors /slowlog /healthz /readyz /metrics /debug/vars /MoniData /slotsinfo\n"
+    "codis-proxy admin pages: /stats /slots /errors /slowlog /hotkeys /healthz /readyz /metrics /debug/vars /MoniData /slotsinfo\n"
 }
 
 async fn stats(State(source): State<Source>) -> Response {
@@ -87,6 +88,10 @@ async fn errors(State(source): State<Source>) -> Response {
 
 async fn slowlog(State(source): State<Source>) -> Response {
     Json(source.workers.journal().slow_page()).into_response()
+}
+
+async fn hotkeys(State(source): State<Source>) -> Response {
+    Json(source.workers.hot().await).into_response()
 }
 
 /// The process is alive if it answers.

@@ -107,6 +107,7 @@ pub(super) const KEYS: &[Key] = &[
     proxy("stop_grace", WAIT_OR_ZERO, "stop_grace = 5"),
     proxy("allow_flush", Takes::Flag, "allow_flush = false"),
     proxy("slowlog_slower_than", WAIT_OR_ZERO, "slowlog_slower_than = 0.01"),
+    proxy("statistics", Takes::Flag, "statistics = true"),
     proxy("slowlog_max_len", Takes::Whole(0, 100_000), "slowlog_max_len = 128"),
     proxy("users_file", Takes::Text, "users_file = \"/etc/codis/users\""),
     proxy("backend_user", Takes::Text, "backend_user = \"codis\""),

@@ -133,6 +133,7 @@ fn limits(file: &File, password: Option<Secret>, users: Vec<User>) -> Limits {
         stop_grace: seconds("proxy.stop_grace", default.stop_grace),
         allow_flush: file.flag("proxy.allow_flush").unwrap_or(default.allow_flush),
         slowlog_slower_than: seconds("proxy.slowlog_slower_than", default.slowlog_slower_than),
+        statistics: file.flag("proxy.statistics").unwrap_or(default.statistics),
         slowlog_max_len: whole("proxy.slowlog_max_len", default.slowlog_max_len),
     }
 }

@@ -73,6 +73,10 @@ impl Worker {
     fn decide(&mut self, id: SessionId, frame: Frame<'_>) -> Outcome {
         let mut verdict = self.verdict.take();
         let name = frame.arg(0);
+        self.sample_in = self.sample_in.wrapping_sub(1);
+        if self.sample_in == 0 {
+            self.sample(frame);
+        }
         let Some(command) = lookup(name) else { return self.unknown(id, frame) };
         if !self.sessions[id].authenticated && !matches!(command.command().class, Class::Session(_)) {
             return self.refuse(id, command, "NOAUTH Authentication required.");

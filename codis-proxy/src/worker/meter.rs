@@ -9,9 +9,16 @@ use crate::stats::{Calls, MAX_LATENCY_US};
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     commands: Vec<Option<Box<Calls>>>,
+    /// Calls are counted, and not how their times are spread.
+    plain: bool,
 }
 
 impl Meter {
+    /// Counts calls, and with `statistics` also how their times are spread.
+    pub(super) fn new(statistics: bool) -> Self {
+        Self { commands: Vec::new(), plain: !statistics }
+    }
+
     /// Counts `count` calls that took `usecs` microseconds each.
     #[inline]
     pub(super) fn record(&mut self, command: CommandId, usecs: u64, count: u64, failed: bool) {
@@ -25,7 +32,9 @@ impl Meter {
             calls.errors += count;
             calls.error_usecs += usecs * count;
         }
-        calls.latency.saturating_record_n(usecs.max(1), count);
+        if !self.plain {
+            calls.latency.saturating_record_n(usecs.max(1), count);
+        }
     }
 
     /// Calls `each` with the name of every command that has been called, and its calls.

@@ -30,6 +30,7 @@ mod proto;
 mod pubsub;
 mod receive;
 mod replies;
+mod sample;
 mod scripts;
 mod session;
 mod slots;
@@ -72,6 +73,7 @@ use self::{
     pinned::Pins,
     proto::Proto,
     pubsub::PubSub,
+    sample::Sampler,
     scripts::Given,
     session::{Session, SessionId},
     slots::Slots,
@@ -81,6 +83,7 @@ use self::{
 use crate::{
     budget::Budget,
     config::{Limits, MoveLimits},
+    hot::HotReport,
     journal::Journal,
     moving::Movers,
     nudge::Nudge,
@@ -125,6 +128,8 @@ pub(crate) enum Order {
     Stats(oneshot::Sender<Stats>),
     /// Tell a worker about your clients.
     Ask(Ask, oneshot::Sender<Told>),
+    /// Tell what is hot.
+    Hot(oneshot::Sender<HotReport>),
     /// Finish what is in flight, close everything, end.
     Stop(oneshot::Sender<()>),
 }
@@ -156,6 +161,11 @@ struct Worker {
     journal: Arc<Journal>,
     /// Why the request at hand has been answered with an error of ours.
     trouble: Option<Box<Trouble>>,
+    /// Requests until one is looked at closely.
+    sample_in: u32,
+    /// Replies above this size are.
+    big_from: usize,
+    sampler: Sampler,
     /// A request is slow if its reply takes so long, microseconds.
     slow_after: u64,
     /// Slow requests whose replies clients are taking.
@@ -225,6 +235,9 @@ async fn serve(shared: Shared, mut orders: mpsc::Receiver<Order>) {
                     let _ = answer.send(worker.borrow_mut().stats());
                 }
                 Some(Order::Ask(ask, answer)) => worker.borrow_mut().be_asked(ask, answer),
+                Some(Order::Hot(answer)) => {
+                    let _ = answer.send(worker.borrow().hot_report());
+                }
                 Some(Order::Stop(done)) => {
                     worker.borrow_mut().stop();
                     let grace = worker.borrow().limits.stop_grace;
@@ -249,6 +262,8 @@ impl Worker {
             connect_timeout: limits.connect_timeout,
         });
         let parser = RequestParser::new(request_limits(&limits));
+        let sampler = Sampler::new(limits.statistics);
+        let (sample_in, big_from) = sampler.thresholds();
         Rc::new_cyclic(|me| {
             RefCell::new(Self {
                 me: me.clone(),
@@ -259,6 +274,9 @@ impl Worker {
                 scripts,
                 journal,
                 trouble: None,
+                sample_in,
+                big_from,
+                sampler,
                 slow_after: match limits.slowlog_max_len {
                     0 => u64::MAX,
                     _ => limits.slowlog_slower_than.as_micros() as u64,
@@ -292,7 +310,7 @@ impl Worker {
                 verdict: None,
                 stopping: false,
                 totals: Totals::default(),
-                meter: Meter::default(),
+                meter: Meter::new(limits.statistics),
                 limits,
             })
         })
@@ -334,6 +352,7 @@ impl Worker {
 
     fn add_backend(&mut self, addr: Addr, proto: Proto) -> BackendId {
         let mut backend = Backend::new(addr, proto);
+        backend.meter = Meter::new(self.limits.statistics);
         // A task of an earlier backend in the same place must not take this one for its own.
         backend.generation = self.next_token << 16;
         self.next_token += 1;

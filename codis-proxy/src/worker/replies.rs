@@ -133,6 +133,10 @@ impl Worker {
         if self.is_ours(id, pending.asker, &payload) {
             return Ok(run);
         }
+        let size = payload.bytes().len();
+        if size > self.big_from {
+            self.big_reply(id, &pending, size);
+        }
         if self.now.saturating_sub(pending.at) >= self.slow_after {
             self.late_reply(id, &pending);
         }

@@ -141,6 +141,7 @@ impl Worker {
         self.ticks += 1;
         let second = self.ticks.is_multiple_of(TICKS_PER_SECOND);
         self.journal.tick(second);
+        self.tick_sampler();
         if !self.taking.is_empty() {
             self.tick_slow();
         }

@@ -8,6 +8,7 @@ mod clients;
 mod failures;
 mod fanout;
 mod garbage;
+mod hot;
 mod killed_servers;
 mod limits;
 mod memory;

@@ -1,11 +1,11 @@
 //! SLOWLOG of the proxy: which requests took long, and where their time went.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use codis_testkit::{Reply, RespClient, eventually, need};
 use serde_json::Value;
 
-use crate::{Cluster, DEADLINE, config, http_get, request};
+use crate::{Cluster, DEADLINE, config, http_get, request, stat};
 
 /// What an entry of SLOWLOG GET says: id, microseconds, words, client, name, parts of the time.
 type Entry = (i64, i64, Vec<String>, String, String, Vec<(String, i64)>);
@@ -132,14 +132,12 @@ fn a_client_that_takes_its_time_shows_as_flush() {
     let cluster = Cluster::with(1, |proxy| proxy.arg("--config").arg(path));
     let mut client = cluster.client();
     assert_eq!(client.call(&["SET", "big", &"x".repeat(32 << 20)]).unwrap().text(), "OK");
-    let begun = Instant::now();
     client.send(&request(&["GET", "big"])).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    eventually(DEADLINE, || stat(&cluster, "backend_bytes_in") > 32 << 20);
+    std::thread::sleep(Duration::from_millis(150));
     client.read().unwrap();
-    let whole = begun.elapsed();
     let entry = first(&cluster, "GET");
     assert!(part(&entry, "flush_us") >= Duration::from_millis(100), "{entry}");
-    assert!(part(&entry, "took_us") <= whole, "{entry} of {whole:?}");
 }
 
 #[test]

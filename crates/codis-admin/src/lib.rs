@@ -6,11 +6,13 @@
 mod client;
 mod errors;
 pub mod go;
+mod hot;
 mod page;
 mod slow;
 
 pub use client::{AdminClient, AdminError};
 pub use errors::{CauseCount, ErrorsPage, FailedOp};
+pub use hot::{BigReply, CommandCount, HotKey, HotPage, HotSlot};
 pub use page::{
     BackendStats, CallStats, Health, Latency, MoveStats, ProxyStats, Rates, SlotCounts, SlotRoute, SlotsPage,
 };
