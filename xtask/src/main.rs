@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "what this tool has to say goes to the person who called it")]
 
 mod bench;
+mod commands;
 mod demo;
 mod setup;
 mod shell;
@@ -34,6 +35,8 @@ enum Task {
     Demo(demo::Args),
     /// Check the house rules: crate arrows, client crates, file sizes, paths of one machine.
     Tidy,
+    /// Write the proxy's table of commands from the list in codis-resp.
+    Commands(commands::Args),
     /// Measure the proxy beside a direct connection and other proxies.
     Bench(bench::Args),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Demo(args) => demo::run(&args),
         Task::Tidy => tidy::run(),
+        Task::Commands(args) => commands::run(&args),
         Task::Bench(args) => bench::run(&args),
     };
     match result {

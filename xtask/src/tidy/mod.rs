@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-use crate::shell;
+use crate::{commands, shell};
 
 /// One violation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +78,10 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
     let mut findings = crates::check(&packages);
     findings.extend(crates::check_sources(&packages, &files));
     findings.extend(files::check(&files));
+    if !commands::is_current(root)? {
+        let next = "it is not what commands.tsv says; next: edit that, then cargo xtask commands";
+        findings.push(Finding::error("commands", "crates/codis-resp/src/command/table.rs", next));
+    }
     findings.sort_by(|a, b| (a.rule, &a.place).cmp(&(b.rule, &b.place)));
     Ok(findings)
 }
