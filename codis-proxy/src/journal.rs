@@ -215,6 +215,11 @@ impl Journal {
         self.slow_log().entries.len()
     }
 
+    /// How many there were since the start.
+    pub(crate) fn slow_total(&self) -> u64 {
+        self.slow_log().next_id
+    }
+
     /// Forgets the slow requests.
     pub(crate) fn forget_slow(&self) {
         self.slow_log().entries.clear();

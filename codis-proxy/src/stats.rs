@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use codis_admin::CauseCount;
 use codis_core::Addr;
 use hdrhistogram::Histogram;
 
@@ -79,6 +80,10 @@ pub(crate) struct Stats {
     pub(crate) moves: MoveStats,
     /// Replies awaited by clients, all workers.
     pub(crate) in_flight: u64,
+    /// Operations that failed, by cause.
+    pub(crate) failures: Vec<CauseCount>,
+    /// Requests that the slow log has noted.
+    pub(crate) slow: u64,
     /// By command in upper case, as the client sees it.
     pub(crate) commands: BTreeMap<&'static str, Calls>,
     /// By server.

@@ -164,6 +164,8 @@ impl Workers {
         stats.clients = self.inner.registry.len() as u64;
         stats.clients_accepted = accepted;
         stats.clients_refused = refused;
+        stats.failures = self.inner.journal.counts();
+        stats.slow = self.inner.journal.slow_total();
         let moving = |route: &Route| matches!(route, Route::Blocked { .. } | Route::Migrate { .. });
         stats.migrating_slots = self.table().iter().filter(|(_, route)| moving(route)).count() as u64;
         // Requests that went to one server are counted there only; split ones also as a whole.

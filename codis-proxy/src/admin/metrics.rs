@@ -22,7 +22,9 @@ pub(super) fn text(stats: &Stats, facts: &Facts, table: &Table) -> Result<String
     families.extend(clients(stats));
     families.extend(moves(stats));
     families.extend(commands(stats));
+    families.extend(failures(stats));
     families.extend(backends(stats));
+    families.extend(backend_commands(stats));
     // The encoder refuses a family without samples.
     families.retain(|family| !family.get_metric().is_empty());
     let mut text = Vec::new();
@@ -107,13 +109,45 @@ fn commands(stats: &Stats) -> Vec<MetricFamily> {
     ]
 }
 
+fn failures(stats: &Stats) -> Vec<MetricFamily> {
+    let one = |one: &codis_admin::CauseCount| counter(&[("cause", one.cause.as_str())], one.count);
+    let failures = stats.failures.iter().map(one).collect();
+    vec![
+        family("codis_proxy_failures_total", "Operations that failed.", MetricType::COUNTER, failures),
+        one_counter("codis_proxy_slow_requests_total", "Requests that the slow log has noted.", stats.slow),
+    ]
+}
+
+/// What each server was asked, by command.
+fn backend_commands(stats: &Stats) -> Vec<MetricFamily> {
+    let (mut calls, mut errors, mut seconds) = (Vec::new(), Vec::new(), Vec::new());
+    for (addr, backend) in &stats.backends {
+        for (command, counts) in &backend.commands {
+            let labels = [("backend", addr.as_str()), ("command", *command)];
+            calls.push(counter(&labels, counts.calls));
+            errors.push(counter(&labels, counts.errors));
+        }
+        let mut all = Calls::new();
+        backend.commands.values().for_each(|calls| all.add(calls));
+        seconds.push(histogram(&[("backend", addr.as_str())], &all));
+    }
+    let family =
+        |name, help, kind, samples| family(&format!("codis_proxy_backend_{name}"), help, kind, samples);
+    vec![
+        family("command_calls_total", "Requests answered, by command.", MetricType::COUNTER, calls),
+        family("command_errors_total", "Of these, errors.", MetricType::COUNTER, errors),
+        family("seconds", "Time to the reply.", MetricType::HISTOGRAM, seconds),
+    ]
+}
+
 fn backends(stats: &Stats) -> Vec<MetricFamily> {
     type Value = fn(&crate::stats::BackendStats) -> u64;
-    let values: [(&str, &str, MetricType, Value); 8] = [
+    let values: [(&str, &str, MetricType, Value); 9] = [
         ("connections", "Connections that are up.", MetricType::GAUGE, |b| b.connections),
         ("connects_total", "Connections opened.", MetricType::COUNTER, |b| b.connects),
         ("failures_total", "Connections broken or refused.", MetricType::COUNTER, |b| b.failures),
         ("in_flight", "Requests that wait for a reply.", MetricType::GAUGE, |b| b.in_flight),
+        ("queued_bytes", "Bytes that wait to be sent.", MetricType::GAUGE, |b| b.queued_bytes),
         ("bytes_out_total", "Bytes sent.", MetricType::COUNTER, |b| b.bytes_out),
         ("bytes_in_total", "Bytes received.", MetricType::COUNTER, |b| b.bytes_in),
         ("calls_total", "Requests answered.", MetricType::COUNTER, |b| {
@@ -215,7 +249,10 @@ mod tests {
     fn prometheus_can_read_the_page() {
         let mut counters = stats();
         call(&mut counters, "GET", &[200, 200, 3000]);
-        let backend = crate::stats::BackendStats { connections: 2, ..Default::default() };
+        let commands = counters.commands.clone();
+        let backend =
+            crate::stats::BackendStats { connections: 2, queued_bytes: 7, commands, ..Default::default() };
+        counters.failures = vec![codis_admin::CauseCount { cause: "backend_lost".into(), count: 4 }];
         counters.backends.insert("127.0.0.1:7001".parse().unwrap(), backend);
         let page = text(&counters, &Status::starting("127.0.0.1:1").facts(), &table()).unwrap();
         for line in [
@@ -230,6 +267,13 @@ mod tests {
             "codis_proxy_command_seconds_bucket{command=\"GET\",le=\"+Inf\"} 3",
             "codis_proxy_command_seconds_count{command=\"GET\"} 3",
             "codis_proxy_backend_connections{backend=\"127.0.0.1:7001\"} 2",
+            "codis_proxy_backend_queued_bytes{backend=\"127.0.0.1:7001\"} 7",
+            "codis_proxy_backend_command_calls_total{backend=\"127.0.0.1:7001\",command=\"GET\"} 3",
+            "codis_proxy_backend_seconds_bucket{backend=\"127.0.0.1:7001\",le=\"0.00025\"} 2",
+            "codis_proxy_backend_seconds_count{backend=\"127.0.0.1:7001\"} 3",
+            "codis_proxy_failures_total{cause=\"backend_lost\"} 4",
+            "codis_proxy_slow_requests_total 0",
+            "codis_proxy_on_demand_moves_total 0",
         ] {
             assert!(page.lines().any(|have| have == line), "{line} is missing in\n{page}");
         }

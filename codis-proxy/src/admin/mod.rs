@@ -52,6 +52,7 @@ pub(crate) async fn serve(listener: TcpListener, workers: Workers, status: Statu
         .route("/", get(index))
         .route("/stats", get(stats))
         .route("/slots", get(slots))
+        .route("/commands", get(commands))
         .route("/errors", get(errors))
         .route("/slowlog", get(slowlog))
         .route("/hotkeys", get(hotkeys))
@@ -69,13 +70,18 @@ pub(crate) async fn serve(listener: TcpListener, workers: Workers, status: Statu
 }
 
 async fn index() -> &'static str {
-    "codis-proxy admin pages: /stats /slots /errors /slowlog /hotkeys /healthz /readyz /metrics /debug/vars /MoniData /slotsinfo\n"
+    "codis-proxy admin pages: /stats /commands /slots /errors /slowlog /hotkeys /healthz /readyz /metrics /debug/vars /MoniData /slotsinfo\n"
 }
 
 async fn stats(State(source): State<Source>) -> Response {
     let stats = source.workers.stats().await;
     let recent = source.window.lock().unwrap_or_else(PoisonError::into_inner).recent(&stats);
     Json(pages::stats(&stats, &source.status.facts(), &source.workers.table(), recent)).into_response()
+}
+
+async fn commands(State(source): State<Source>) -> Response {
+    let stats = source.workers.stats().await;
+    Json(pages::commands(&stats, &source.status.facts())).into_response()
 }
 
 async fn slots(State(source): State<Source>) -> Response {

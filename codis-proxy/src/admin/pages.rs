@@ -1,7 +1,8 @@
 //! From counters and routes to the pages.
 
 use codis_admin::{
-    BackendStats, CallStats, Latency, MoveStats, ProxyStats, Rates, SlotCounts, SlotRoute, SlotsPage, go,
+    BackendStats, CallStats, CommandTimes, CommandsPage, Latency, MoveStats, ProxyStats, Rates, SlotCounts,
+    SlotRoute, SlotsPage, go,
 };
 use hdrhistogram::Histogram;
 
@@ -38,6 +39,8 @@ pub(super) fn stats(stats: &Stats, facts: &Facts, table: &Table, recent: Rates) 
         bytes_out: stats.bytes_out,
         recent,
         latency: latency(&total_latency(stats)),
+        failures: stats.failures.clone(),
+        slow: stats.slow,
         moves: MoveStats {
             requests: stats.on_demand_moves,
             failures: stats.on_demand_failures,
@@ -67,6 +70,7 @@ fn backends(stats: &Stats) -> Vec<BackendStats> {
             calls: calls.clone().map(|calls| calls.calls).sum(),
             errors: calls.clone().map(|calls| calls.errors).sum(),
             latency: latency(&sum(calls)),
+            commands: backend.commands.iter().map(|(name, calls)| call_stats(name, calls)).collect(),
         }
     };
     stats.backends.iter().map(one).collect()
@@ -80,6 +84,25 @@ fn call_stats(name: &str, calls: &Calls) -> CallStats {
         usecs: calls.usecs,
         error_usecs: calls.error_usecs,
         latency: latency(&calls.latency),
+    }
+}
+
+/// `/commands`.
+pub(super) fn commands(stats: &Stats, facts: &Facts) -> CommandsPage {
+    let one = |(name, calls): (&&'static str, &Calls)| CommandTimes {
+        command: (*name).to_owned(),
+        calls: calls.calls,
+        errors: calls.errors,
+        usecs: calls.usecs,
+        times: calls
+            .latency
+            .iter_recorded()
+            .map(|step| (step.value_iterated_to(), step.count_at_value()))
+            .collect(),
+    };
+    CommandsPage {
+        uptime_s: facts.started.elapsed().as_secs(),
+        commands: stats.commands.iter().map(one).collect(),
     }
 }
 
@@ -232,6 +255,17 @@ pub(super) mod tests {
             page.commands.iter().map(|c| (c.command.as_str(), c.calls)).collect::<Vec<_>>(),
             [("GET", 98), ("SET", 2)]
         );
+    }
+
+    #[test]
+    fn times_in_full_tell_the_same_percentiles() {
+        let mut counters = stats();
+        let times: Vec<u64> = (0..2000).map(|i| 50 + i * i % 7919).collect();
+        call(&mut counters, "GET", &times);
+        let facts = Status::starting("127.0.0.1:19000").facts();
+        let page = commands(&counters, &facts);
+        assert_eq!((page.commands[0].command.as_str(), page.commands[0].calls), ("GET", 2000));
+        assert_eq!(page.commands[0].latency(), latency(&counters.commands["GET"].latency));
     }
 
     #[test]

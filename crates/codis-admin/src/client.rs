@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 
-use crate::{ErrorsPage, HotPage, ProxyStats, SlotsPage, SlowPage, go};
+use crate::{CommandsPage, ErrorsPage, HotPage, ProxyStats, SlotsPage, SlowPage, go};
 
 /// Longest page that is read, bytes. `/slots` takes about 100 kB.
 const MAX_PAGE: usize = 16 << 20;
@@ -129,6 +129,14 @@ impl AdminClient {
     /// As for [`AdminClient::stats`].
     pub async fn hotkeys(&self, addr: &str) -> Result<HotPage, AdminError> {
         self.page(addr, "/hotkeys").await
+    }
+
+    /// `/commands` of the proxy.
+    ///
+    /// # Errors
+    /// As for [`AdminClient::stats`].
+    pub async fn commands(&self, addr: &str) -> Result<CommandsPage, AdminError> {
+        self.page(addr, "/commands").await
     }
 
     /// `/debug/vars`, which Go proxies have as well.

@@ -14,6 +14,7 @@ pub use client::{AdminClient, AdminError};
 pub use errors::{CauseCount, ErrorsPage, FailedOp};
 pub use hot::{BigReply, CommandCount, HotKey, HotPage, HotSlot};
 pub use page::{
-    BackendStats, CallStats, Health, Latency, MoveStats, ProxyStats, Rates, SlotCounts, SlotRoute, SlotsPage,
+    BackendStats, CallStats, CommandTimes, CommandsPage, Health, Latency, MoveStats, ProxyStats, Rates,
+    SlotCounts, SlotRoute, SlotsPage,
 };
 pub use slow::{SlowOp, SlowPage};

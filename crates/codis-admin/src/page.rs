@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::CauseCount;
+
 /// `/stats`: what the proxy is and what it has done since it started.
 ///
 /// Fields that an older proxy does not send read as their default.
@@ -61,6 +63,10 @@ pub struct ProxyStats {
     pub recent: Rates,
     /// Time from request to reply since the start.
     pub latency: Latency,
+    /// Operations that failed, by cause; the newest are at `/errors`.
+    pub failures: Vec<CauseCount>,
+    /// Requests that the slow log has noted.
+    pub slow: u64,
     /// Keys handed over because a request needed them.
     pub moves: MoveStats,
     /// Servers, by address.
@@ -155,6 +161,64 @@ pub struct BackendStats {
     pub errors: u64,
     /// Time from request to reply since the start.
     pub latency: Latency,
+    /// The same by command. A request that was split counts at each server it went to.
+    pub commands: Vec<CallStats>,
+}
+
+/// `/commands`: times of every command in full, so that those of several proxies can be put together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CommandsPage {
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// Commands, by name.
+    pub commands: Vec<CommandTimes>,
+}
+
+/// All calls of one command.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CommandTimes {
+    /// Its name in upper case.
+    pub command: String,
+    /// Requests answered, errors included.
+    pub calls: u64,
+    /// Of these, how many with an error.
+    pub errors: u64,
+    /// Sum of the times to the answer, microseconds.
+    pub usecs: u64,
+    /// Times to the answer, microseconds, to 2 significant figures, each with how often it was met; ascending.
+    pub times: Vec<(u64, u64)>,
+}
+
+impl CommandTimes {
+    /// Adds the calls of another proxy.
+    pub fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.errors += other.errors;
+        self.usecs += other.usecs;
+        for (time, count) in &other.times {
+            match self.times.binary_search_by_key(time, |(time, _)| *time) {
+                Ok(place) => self.times[place].1 += count,
+                Err(place) => self.times.insert(place, (*time, *count)),
+            }
+        }
+    }
+
+    /// Percentiles of the times.
+    pub fn latency(&self) -> Latency {
+        let total: u64 = self.times.iter().map(|(_, count)| count).sum();
+        let at = |share: f64| {
+            let rank = ((total as f64 * share).ceil() as u64).max(1);
+            let mut seen = 0;
+            let found = self.times.iter().find(|(_, count)| {
+                seen += count;
+                seen >= rank
+            });
+            found.map_or(0.0, |(time, _)| *time as f64 / 1000.0)
+        };
+        Latency { p50_ms: at(0.5), p99_ms: at(0.99), max_ms: at(1.0) }
+    }
 }
 
 /// One command.
@@ -253,6 +317,20 @@ mod tests {
         for other in others {
             assert_ne!(first.digest, SlotsPage::new(1, vec![other.clone()]).digest, "{other:?}");
         }
+    }
+
+    #[test]
+    fn times_of_two_proxies_are_put_together() {
+        let times = |times: &[(u64, u64)]| CommandTimes {
+            calls: times.iter().map(|(_, count)| count).sum(),
+            times: times.to_vec(),
+            ..CommandTimes::default()
+        };
+        let mut sum = times(&[(100, 50), (9000, 1)]);
+        sum.add(&times(&[(50, 1), (100, 40), (2000, 8)]));
+        assert_eq!(sum.times, [(50, 1), (100, 90), (2000, 8), (9000, 1)]);
+        assert_eq!(sum.latency(), Latency { p50_ms: 0.1, p99_ms: 2.0, max_ms: 9.0 });
+        assert_eq!(CommandTimes::default().latency(), Latency::default());
     }
 
     #[test]
