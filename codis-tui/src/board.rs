@@ -150,7 +150,9 @@ fn cell(cluster: &Cluster, slot: &Slot) -> Cell {
 
 /// True if a task of ours is in the hands of a mover, or a Go dashboard has one.
 fn is_worked_on(cluster: &Cluster, slot: SlotId) -> bool {
-    let ours = cluster.move_of(slot).is_some_and(|entry| entry.state != MoveState::Error);
+    let ours = cluster
+        .move_of(slot)
+        .is_some_and(|entry| !matches!(entry.state, MoveState::Error | MoveState::Paused));
     let theirs = cluster.go_tasks.iter().any(|task| task.slot == slot);
     (ours && cluster.mover.is_some()) || (theirs && cluster.dashboard.is_some())
 }

@@ -18,13 +18,13 @@
 //! | D3b | another proxy finds nothing on S and does not wait for its slave | here |
 //! | D4 | the scan goes on at the cursor of the old S | stories |
 //! | E1, E2, E3 | a mover that died or slept acts after its successor | stories (without a cancel) |
-//! | E4 | pre_migrate of a cancel is not acknowledged | no: there is no cancel yet |
+//! | E4 | pre_migrate of a cancel is not acknowledged | `tests/tests/stories/cancel.rs` |
 //! | E5 | a cancel, and an UNLINK of the old direction in S's queue | here: the way back by hand |
-//! | E6, E8 | a cancel with failures, with S's failover | no: there is no cancel yet |
+//! | E6, E8 | a cancel with failures, with S's failover | `tests/tests/stories/cancel.rs` |
 //! | E7 | a cancel after S failed over without WAIT | here: the way back by hand |
 //! | G1 .. G8 | one rule left out, and the others carry it | nothing to stage: they hold |
 //! | G10 | both fail over | here |
-//! | G11, G12 | as E8 and E6 | no: there is no cancel yet |
+//! | G11, G12 | as E8 and E6 | as those |
 //! | G13 | both fail over within one replication lag | no: a double fault, accepted |
 //! | F1 | a proxy dies in the middle of a hand-over | here |
 //! | F2 | everything but failovers | the cases above |

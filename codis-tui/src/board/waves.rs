@@ -15,6 +15,8 @@ pub enum WaveState {
     Stuck,
     /// A mover gave it up.
     Error,
+    /// Left alone until somebody resumes it.
+    Paused,
     /// Its turn has not come.
     Pending,
 }
@@ -106,6 +108,7 @@ fn state(cluster: &Cluster, entry: &Move) -> WaveState {
     let under_way = matches!(slot, Some(SlotStatus::PreMigrate | SlotStatus::Migrate));
     match (entry.state, slot) {
         (MoveState::Error, _) => WaveState::Error,
+        (MoveState::Paused, _) => WaveState::Paused,
         _ if under_way && cluster.mover.is_none() => WaveState::Stuck,
         (_, Some(SlotStatus::PreMigrate)) => WaveState::PreMigrate,
         (_, Some(SlotStatus::Migrate)) | (MoveState::Migrating, _) => WaveState::Migrate,

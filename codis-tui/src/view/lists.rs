@@ -183,6 +183,7 @@ fn wave<'a>(model: &Model, wave: &Wave, width: u16) -> Line<'a> {
         WaveState::Error => {
             spans.push(Span::styled(format!("{} error {}", g.crit, note("")), style(Role::Warn)));
         }
+        WaveState::Paused => spans.push(Span::styled(format!("  paused {keys:>11}"), style(Role::Dim))),
         WaveState::Pending => spans.push(Span::styled(format!("  pending {keys:>10}"), style(Role::Dim))),
     }
     let used: usize = spans.iter().map(|span| span.content.chars().count()).sum();

@@ -77,6 +77,7 @@ struct Tasks {
     pending: usize,
     migrating: usize,
     error: usize,
+    paused: usize,
     go: usize,
 }
 
@@ -176,6 +177,7 @@ impl Status {
                 pending: task(MoveState::Pending),
                 migrating: task(MoveState::Migrating),
                 error: task(MoveState::Error),
+                paused: task(MoveState::Paused),
                 go: cluster.go_tasks.len(),
             },
             mover: cluster.mover.as_ref().map(|mover| format!("{} pid {}", mover.owner, mover.pid)),
@@ -223,12 +225,15 @@ impl Status {
     }
 
     fn tasks_line(&self) -> String {
-        let Tasks { pending, migrating, error, go } = &self.tasks;
-        let total = pending + migrating + error;
+        let Tasks { pending, migrating, error, paused, go } = &self.tasks;
+        let total = pending + migrating + error + paused;
         let mut line = match total {
             0 => "none".to_owned(),
             _ => format!("{total}: {migrating} migrating, {pending} pending, {error} error"),
         };
+        if *paused > 0 {
+            line.push_str(&format!(", {paused} paused"));
+        }
         if let Some(mover) = &self.mover {
             line.push_str(&format!("; moved by {mover}   → codisctl migrate watch"));
         }

@@ -300,7 +300,8 @@ impl Found {
             let place = format!("slot {}, {} → {}", task.slot, task.from, task.to);
             self.add(Severity::Warning, what, place, "codisctl migrate run    tries again");
         }
-        let waiting = cluster.moves.iter().filter(|task| task.state != MoveState::Error).count();
+        let waits = |state: MoveState| !matches!(state, MoveState::Error | MoveState::Paused);
+        let waiting = cluster.moves.iter().filter(|task| waits(task.state)).count();
         if waiting > 0 && cluster.mover.is_none() {
             let what =
                 format!("{} and nobody works on the queue", plural(waiting, "task waits", "tasks wait"));

@@ -2,9 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{Extra, GroupId, ParseError, SlotId};
+use crate::{Extra, GroupId, ParseError, Slot, SlotId};
 
-/// Where a queued move stands. The words of Codis tasks.
+/// Where a queued move stands. The words of Codis tasks, and one of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MoveState {
     /// Nothing has happened to its slot.
@@ -14,15 +14,18 @@ pub enum MoveState {
     /// The mover gave it up before any key moved (slot online at the source), or stopped half-way
     /// (slot in migrate, every key reachable). The note says why.
     Error,
+    /// Left alone until a person resumes it; every key is reachable meanwhile.
+    Paused,
 }
 
 impl MoveState {
-    /// The word in the node: `pending`, `migrating` or `error`.
+    /// The word in the node: `pending`, `migrating`, `error` or `paused`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Migrating => "migrating",
             Self::Error => "error",
+            Self::Paused => "paused",
         }
     }
 }
@@ -31,10 +34,10 @@ impl FromStr for MoveState {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        [Self::Pending, Self::Migrating, Self::Error]
+        [Self::Pending, Self::Migrating, Self::Error, Self::Paused]
             .into_iter()
             .find(|state| state.as_str() == text)
-            .ok_or_else(|| ParseError::new(text, "a task status (pending, migrating, error)"))
+            .ok_or_else(|| ParseError::new(text, "a task status (pending, migrating, error, paused)"))
     }
 }
 
@@ -51,7 +54,8 @@ pub struct Move {
     pub task: u64,
     /// Which slot.
     pub slot: SlotId,
-    /// The group that owned it when the move was asked for.
+    /// The group that owned it when the move was asked for. A move that was cancelled half-way is turned round: it comes
+    /// from the group that it was going to.
     pub from: GroupId,
     /// The group that shall own it.
     pub to: GroupId,
@@ -72,6 +76,11 @@ pub struct Move {
 }
 
 impl Move {
+    /// True if the slot is on its way in the other direction: its move was cancelled, and what has moved goes back.
+    pub fn turns_back(&self, slot: &Slot) -> bool {
+        slot.moving() == Some((self.to, self.from)) && slot.group == Some(self.from)
+    }
+
     /// Share of its keys handed over, 0 to 100; 0 if they were never counted.
     pub fn percent(&self) -> u8 {
         match self.keys_total {

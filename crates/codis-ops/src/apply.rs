@@ -77,6 +77,7 @@ fn changes_topology(step: &Step) -> bool {
         Step::SetProxyState { .. }
             | Step::AwaitProxyGone(_)
             | Step::QueueMoves(_)
+            | Step::PutMoves(_)
             | Step::DeleteMoves(_)
             | Step::QueueGoTasks(_)
             | Step::DeleteGoTasks(_)
@@ -166,6 +167,7 @@ async fn take(cx: &Context, step: &Step, events: &Events) -> Result<(), Failure>
         Step::ClearDashboard(dashboard) => product.clear_dashboard(dashboard).await,
         Step::CollectActions { keep, .. } => product.gc_actions(*keep).await.map(drop),
         Step::QueueMoves(moves) => product.add_moves(moves).await.map(drop),
+        Step::PutMoves(moves) => product.put_moves(moves).await,
         Step::DeleteMoves(moves) => product.delete_moves(moves).await,
         Step::QueueGoTasks(tasks) => product.add_go_tasks(tasks).await.map(drop),
         Step::DeleteGoTasks(tasks) => product.delete_go_tasks(tasks).await,

@@ -8,8 +8,8 @@
 //! | A6 | a stray lies on the destination before | here |
 //! | B1, B2 | a silent proxy in pre_migrate | `go.rs`: silent proxies, Go's and ours |
 //! | D4 | the scan goes on at the cursor of a source that has failed over | here |
-//! | E1, E2, E3 | a mover that died or slept acts after its successor | here: the slots go back by a move of their own, because there is no cancel yet |
-//! | E4, E6, E8, G11, G12 | what fails during a cancel | not yet: there is no cancel |
+//! | E1, E2, E3 | a mover that died or slept acts after its successor | here: the slots go back by a move of their own |
+//! | E4, E6, E8, G11, G12 | what fails during a cancel | `cancel.rs` |
 
 use std::time::Duration;
 

@@ -64,7 +64,7 @@ async fn at_every_write(
 }
 
 #[expect(clippy::print_stdout, reason = "the number of points is a result")]
-fn report(args: &[&str], points: u64) {
+pub(crate) fn report(args: &[&str], points: u64) {
     println!("{points} crash points: codisctl {}", args.join(" "));
 }
 

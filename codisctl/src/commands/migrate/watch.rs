@@ -61,7 +61,8 @@ async fn follow(session: &Session, cx: &Context) -> Done {
         for wave in waves.take(&cluster) {
             tell(session, &wave, &cluster, picture.as_ref())?;
         }
-        let waiting = cluster.moves.iter().any(|task| task.state != MoveState::Error);
+        let waiting =
+            cluster.moves.iter().any(|task| !matches!(task.state, MoveState::Error | MoveState::Paused));
         if !waiting {
             if let Some(picture) = &picture {
                 picture.clear();

@@ -25,7 +25,7 @@ pub(super) struct Wave {
     /// As ranges.
     pub(super) slots: String,
     pub(super) count: usize,
-    /// `pending`, `pre_migrate`, `migrate`, `error`, or `done` when its tasks have left the queue.
+    /// `pending`, `pre_migrate`, `migrate`, `error`, `paused`, or `done` when its tasks have left the queue.
     pub(super) state: &'static str,
     pub(super) keys_moved: u64,
     pub(super) keys_total: Option<u64>,
@@ -162,8 +162,10 @@ fn wave(cluster: &Cluster, (number, from, to): Key, tasks: &[&Move]) -> Wave {
         if in_status(SlotStatus::Migrate) { "migrate" } else { "pre_migrate" }
     } else if any(MoveState::Pending) {
         "pending"
-    } else {
+    } else if any(MoveState::Error) {
         "error"
+    } else {
+        "paused"
     };
     let mut notes: Vec<&str> =
         tasks.iter().map(|task| task.note.as_str()).filter(|note| !note.is_empty()).collect();

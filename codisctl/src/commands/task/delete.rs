@@ -19,7 +19,7 @@ pub(crate) struct DeleteArgs {
     /// Numbers of tasks
     #[arg(value_name = "TASK", required_unless_present = "state")]
     tasks: Vec<u64>,
-    /// All in this state: pending, error
+    /// All in this state: pending, error, paused
     #[arg(long, value_name = "STATE", conflicts_with = "tasks")]
     state: Option<MoveState>,
     /// Whose queue: codis2 is that of the Go tools; else ours

@@ -19,7 +19,7 @@ Examples:
 
 Exit status: 0 done · 1 a node cannot be read · 2 no such state · 5 store unreachable")]
 pub(crate) struct ListArgs {
-    /// Only those in this state: pending, migrating, error
+    /// Only those in this state: pending, migrating, error, paused
     #[arg(long, value_name = "STATE")]
     state: Option<MoveState>,
 }
@@ -145,7 +145,7 @@ impl TaskLine {
 
 impl Report for Tasks {
     fn human(&self, look: &Look) -> String {
-        let states = [MoveState::Migrating, MoveState::Pending, MoveState::Error];
+        let states = [MoveState::Migrating, MoveState::Pending, MoveState::Error, MoveState::Paused];
         let counts = states.map(|state| (self.in_state(state), state.as_str()));
         let counts =
             counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}"));

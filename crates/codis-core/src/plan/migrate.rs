@@ -1,4 +1,4 @@
-//! Queueing slots to move, and taking them off the queue again.
+//! Queueing slots to move.
 
 use std::collections::BTreeSet;
 
@@ -6,9 +6,7 @@ use super::{
     Plan, Refusal, Step, plural,
     refusal::{fences_clean, group, master, slot},
 };
-use crate::{
-    Cluster, Extra, GoTask, GroupId, Move, MoveState, ProxyKind, SlotId, SlotSet, SlotStatus, Versioned,
-};
+use crate::{Cluster, Extra, GoTask, GroupId, Move, MoveState, ProxyKind, SlotId, SlotSet, SlotStatus};
 
 /// Queues a task for each slot that `to` does not own yet. `native`: the groups whose master is known to move keys
 /// by its own SLOTS* commands. `now_ms`: Unix milliseconds; also the number that holds these tasks together as
@@ -184,7 +182,7 @@ fn source(
     }
 }
 
-fn no_dashboard(cluster: &Cluster, what: &str) -> Result<(), Refusal> {
+pub(super) fn no_dashboard(cluster: &Cluster, what: &str) -> Result<(), Refusal> {
     let Some(dashboard) = cluster.dashboard.as_ref().filter(|dashboard| !dashboard.ephemeral) else {
         return Ok(());
     };
@@ -213,66 +211,4 @@ fn go_proxies_can_follow(
         }
         _ => Ok(()),
     }
-}
-
-/// Deletes tasks from our queue. Refused for one whose slot is on its way: the slot would be left
-/// there with nobody to finish it.
-pub fn delete_tasks(cluster: &Cluster, tasks: &[u64]) -> Result<Plan, Refusal> {
-    let mut doomed: Vec<Versioned<Move>> = Vec::new();
-    for number in tasks {
-        let what = format!("cannot delete task {number}");
-        let place = format!("moves/{number:010}");
-        let Some(task) = cluster.moves.iter().find(|task| task.task == *number) else {
-            return Err(Refusal::missing(what, place, "no such task").next("codisctl task list"));
-        };
-        let slot = slot(cluster, task.slot, &what)?;
-        if matches!(slot.status, SlotStatus::PreMigrate | SlotStatus::Migrate) {
-            let why =
-                format!("slot {} is in {}: without its task nobody would finish it", slot.id, slot.status);
-            return Err(Refusal::unsafe_(what, place, why).next("codisctl migrate run    finishes the move"));
-        }
-        doomed.push(task.clone());
-    }
-    let mut plan = Plan::new(format!("delete {}", plural(doomed.len(), "task", "tasks")));
-    for task in &doomed {
-        plan.note(format!(
-            "task {}: slot {}, {} → {}; no key has moved",
-            task.task, task.slot, task.from, task.to
-        ));
-    }
-    if !doomed.is_empty() {
-        plan.steps.push(Step::DeleteMoves(doomed));
-    }
-    Ok(plan)
-}
-
-/// Deletes tasks from the original's queue, by the numbers of their nodes. Refused as [`delete_tasks`].
-pub fn delete_go_tasks(cluster: &Cluster, tasks: &[u64]) -> Result<Plan, Refusal> {
-    let mut doomed: Vec<Versioned<GoTask>> = Vec::new();
-    for number in tasks {
-        let what = format!("cannot delete task {number} of the Go tools' queue");
-        let place = format!("migrate_tasks/{number:010}");
-        let task = cluster.go_tasks.iter().find(|task| task.name.parse() == Ok(*number));
-        let Some(task) = task else {
-            return Err(Refusal::missing(what, place, "no such task").next("codisctl task list"));
-        };
-        no_dashboard(cluster, &what)?;
-        let slot = slot(cluster, task.slot, &what)?;
-        if matches!(slot.status, SlotStatus::PreMigrate | SlotStatus::Migrate) {
-            let why =
-                format!("slot {} is in {}: without its task nobody would finish it", slot.id, slot.status);
-            return Err(Refusal::unsafe_(what, place, why)
-                .next("codisctl migrate run --as codis2    finishes the move"));
-        }
-        doomed.push(task.clone());
-    }
-    let count = plural(doomed.len(), "task", "tasks");
-    let mut plan = Plan::new(format!("delete {count} of the Go tools' queue"));
-    for task in &doomed {
-        plan.note(format!("task {}: slot {} → {}; no key has moved", task.name, task.slot, task.to));
-    }
-    if !doomed.is_empty() {
-        plan.steps.push(Step::DeleteGoTasks(doomed));
-    }
-    Ok(plan)
 }

@@ -19,17 +19,19 @@ mod promote;
 mod proxy;
 mod rebalance;
 mod refusal;
+mod tasks;
 mod upkeep;
 
 pub use assign::assign;
 pub use group::{add_group, add_server, offline_server, remove_group, remove_server};
 pub use init::init;
-pub use migrate::{delete_go_tasks, delete_tasks, migrate, migrate_codis2};
+pub use migrate::{migrate, migrate_codis2};
 pub use product::remove_product;
 pub use promote::promote;
 pub use proxy::{clear_fences, offline, online};
 pub use rebalance::{Burden, drain, rebalance};
 pub use refusal::{Refusal, RefusalKind};
+pub use tasks::{cancel_tasks, delete_go_tasks, delete_tasks, pause_tasks, resume_tasks};
 pub use upkeep::{Holder, clear_dashboard, clear_locks, collect_actions};
 
 use std::fmt;
@@ -109,6 +111,8 @@ pub enum Step {
     RemoveProduct(ProductName),
     /// Add tasks to our queue.
     QueueMoves(Vec<Move>),
+    /// Rewrite tasks of our queue, all together or not at all. Each with the version it was read at.
+    PutMoves(Vec<Versioned<Move>>),
     /// Delete tasks from our queue.
     DeleteMoves(Vec<Versioned<Move>>),
     /// Add tasks to the original's queue.
@@ -181,6 +185,15 @@ impl fmt::Display for Step {
             }
             Self::QueueMoves(moves) => {
                 write!(f, "moves: {} queued", plural(moves.len(), "task", "tasks"))
+            }
+            Self::PutMoves(moves) => {
+                let each = |m: &Versioned<Move>| {
+                    format!(
+                        "moves/{:010}: {}, {} → {} (version {})",
+                        m.task, m.state, m.from, m.to, m.version
+                    )
+                };
+                f.write_str(&moves.iter().map(each).collect::<Vec<_>>().join("; "))
             }
             Self::DeleteMoves(moves) => {
                 let tasks: Vec<String> = moves.iter().map(|m| format!("{:010}", m.task)).collect();

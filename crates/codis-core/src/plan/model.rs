@@ -59,6 +59,13 @@ impl Cluster {
                 });
                 self.moves.extend(numbered);
             }
+            Step::PutMoves(moves) => {
+                for task in &mut self.moves {
+                    if let Some(put) = moves.iter().find(|put| put.task == task.task) {
+                        *task = Versioned::new(put.value.clone(), put.version + 1);
+                    }
+                }
+            }
             Step::DeleteMoves(moves) => {
                 self.moves.retain(|task| !moves.iter().any(|doomed| doomed.task == task.task));
             }

@@ -2,7 +2,7 @@
 
 use codis_core::plan::{self, Holder, RefusalKind, Step};
 use codis_core::{
-    Cluster, Dashboard, Gap, GroupId, LockEntry, MoverLease, ProxyState, Role, SlotId, Versioned,
+    Cluster, Dashboard, Gap, GroupId, LockEntry, MoveState, MoverLease, ProxyState, Role, SlotId, Versioned,
 };
 
 use crate::world::{addr, product, proxy, refused, run, slots, stock};
@@ -343,6 +343,52 @@ fn the_task_of_a_slot_on_its_way_is_not_deleted() {
     let plan = plan::delete_tasks(&cluster, &[six]);
     run(&mut cluster, plan);
     assert_eq!(cluster.moves.len(), 1);
+}
+
+#[test]
+fn a_cancelled_task_goes_if_nothing_has_moved_and_else_turns_round() {
+    let mut cluster = product();
+    let plan = plan::migrate(&cluster, &slots("5-6"), GroupId(2), &stock(), 0);
+    run(&mut cluster, plan);
+    let slot = cluster.slot(SlotId::new(5).unwrap()).unwrap().clone();
+    let moving = slot.migrate(GroupId(1), GroupId(2));
+    cluster.apply(&Step::PutSlots(vec![Versioned::new(moving, slot.version)]));
+    cluster.moves[0].value.keys_moved = 7;
+    let both: Vec<u64> = cluster.moves.iter().map(|task| task.task).collect();
+
+    let plan = plan::cancel_tasks(&cluster, &both);
+    run(&mut cluster, plan);
+    let task = &cluster.moves[0];
+    assert_eq!((cluster.moves.len(), task.task), (1, both[0]), "slot 6 had not begun to move");
+    assert_eq!((task.from, task.to, task.keys_moved), (GroupId(2), GroupId(1), 0));
+    assert!(task.turns_back(cluster.slot(task.slot).unwrap()));
+    assert!(plan::cancel_tasks(&cluster, &both[..1]).unwrap().steps.is_empty(), "it is on its way back");
+    refused(plan::cancel_tasks(&cluster, &both[1..]), RefusalKind::Missing, "no such task");
+
+    // A mover is about to change it.
+    let slot = cluster.slot(SlotId::new(7).unwrap()).unwrap().clone();
+    let plan = plan::migrate(&cluster, &slots("7"), GroupId(2), &stock(), 0);
+    run(&mut cluster, plan);
+    cluster.apply(&Step::PutSlots(vec![Versioned::new(slot.pre_migrate(), slot.version)]));
+    let last = cluster.moves.last().unwrap().task;
+    refused(plan::cancel_tasks(&cluster, &[last]), RefusalKind::Unsafe, "is in pre_migrate");
+}
+
+#[test]
+fn tasks_are_paused_and_resumed_by_number() {
+    let mut cluster = product();
+    let plan = plan::migrate(&cluster, &slots("5-6"), GroupId(2), &stock(), 0);
+    run(&mut cluster, plan);
+    let both: Vec<u64> = cluster.moves.iter().map(|task| task.task).collect();
+    let plan = plan::pause_tasks(&cluster, &both[..1]);
+    run(&mut cluster, plan);
+    let states = |cluster: &Cluster| cluster.moves.iter().map(|task| task.state).collect::<Vec<_>>();
+    assert_eq!(states(&cluster), [MoveState::Paused, MoveState::Pending]);
+    assert!(plan::pause_tasks(&cluster, &both[..1]).unwrap().steps.is_empty());
+    let plan = plan::resume_tasks(&cluster, &both);
+    run(&mut cluster, plan);
+    assert_eq!(states(&cluster), [MoveState::Pending, MoveState::Pending]);
+    refused(plan::resume_tasks(&cluster, &[99]), RefusalKind::Missing, "no such task");
 }
 
 #[test]

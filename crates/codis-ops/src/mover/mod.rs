@@ -13,6 +13,8 @@
 //! |---|---|
 //! | online at S | begins; no key has moved |
 //! | pre_migrate | puts it back online at S at once, so that its requests run again, then begins |
+//! | migrate from S to D, and the task says D to S | turns it back: pre_migrate, acknowledged → migrate from D to S |
+//! | pre_migrate of that | puts it back to migrate from S to D at once, then turns it back |
 //! | migrate | announces that again, moves what is left, looks at all of S for leftovers |
 //! | online at D | announces that again and deletes the task |
 //!

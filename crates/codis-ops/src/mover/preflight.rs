@@ -53,7 +53,7 @@ pub(crate) async fn check(run: &Run<'_>, cluster: &Cluster, wave: &Wave) -> Resu
     let redis = |error: RedisError| {
         Failure::redis(&what, &error).next("codisctl migrate run    once it is well again")
     };
-    let fresh = wave.fresh_slots();
+    let fresh = wave.clean_slots();
     let (by_slot, mut big) = contents(run, &ends, fresh.is_empty()).await.map_err(redis)?;
     big.retain(|key| fresh.contains(key.slot));
     if fresh.is_empty() {

@@ -21,10 +21,12 @@ pub(crate) struct Wave {
     pub(crate) to: GroupId,
     /// Number of the request they came with.
     pub(crate) number: u64,
-    /// Online at `from`: nothing has happened to them.
+    /// Online at `from`: nothing has happened to them. Of a wave that turns back: in `migrate` the other way.
     pub(crate) fresh: Vec<Item>,
     /// In `migrate` since an earlier run.
     pub(crate) moving: Vec<Item>,
+    /// Its slots were on their way from `to` to `from` when that was cancelled: keys are on both sides.
+    pub(crate) turns_back: bool,
     /// How the proxies are told.
     pub(crate) telling: Telling,
 }
@@ -34,6 +36,10 @@ impl Item {
     pub(crate) fn number(&self) -> u64 {
         self.task.number()
     }
+
+    fn turns_back(&self) -> bool {
+        self.task.turns_back(&self.slot)
+    }
 }
 
 impl Wave {
@@ -42,9 +48,14 @@ impl Wave {
         self.items().map(|item| item.slot.id).collect()
     }
 
-    /// The slots of which the destination must not have a key yet.
+    /// The slots that are still to go through `pre_migrate`.
     pub(crate) fn fresh_slots(&self) -> SlotSet {
         self.fresh.iter().map(|item| item.slot.id).collect()
+    }
+
+    /// The slots of which the destination must not have a key yet.
+    pub(crate) fn clean_slots(&self) -> SlotSet {
+        if self.turns_back { SlotSet::default() } else { self.fresh_slots() }
     }
 
     pub(crate) fn items(&self) -> impl Iterator<Item = &Item> {
@@ -59,7 +70,7 @@ impl Wave {
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Slots left in `pre_migrate` by a mover that is gone: back online at their owner, at once.
+    /// Slots left in `pre_migrate` by a mover that is gone: back to where they were, at once.
     Unblock(Vec<Versioned<Slot>>),
     /// Slots that are online where they should be: announce it and delete their tasks.
     Finish(Vec<Item>),
@@ -81,11 +92,11 @@ pub(crate) fn next(cluster: &Cluster, codis2: bool, failed: &BTreeSet<u64>, wave
     items.retain(|item| seen.insert(item.slot.id));
     // Their requests wait, whatever becomes of their tasks.
     let blocked: Vec<Versioned<Slot>> =
-        items.iter().map(|item| &item.slot).filter(|slot| is_blocked(slot)).cloned().collect();
+        items.iter().filter(|item| is_blocked(item)).map(|item| &item.slot).cloned().collect();
     if !blocked.is_empty() {
         return Next::Unblock(blocked);
     }
-    items.retain(|item| !failed.contains(&item.number()));
+    items.retain(|item| !failed.contains(&item.number()) && !item.task.is_paused());
     let done: Vec<Item> = items.iter().filter(|item| is_there(item)).cloned().collect();
     if !done.is_empty() {
         return Next::Finish(done);
@@ -98,13 +109,16 @@ pub(crate) fn next(cluster: &Cluster, codis2: bool, failed: &BTreeSet<u64>, wave
         return Next::Nothing;
     };
     let (from, to) = ends(first);
-    let mut wave =
-        Wave { from, to, number: first.task.wave(), fresh: Vec::new(), moving: Vec::new(), telling };
+    let turns_back = first.turns_back();
+    let number = first.task.wave();
+    let mut wave = Wave { from, to, number, fresh: Vec::new(), moving: Vec::new(), turns_back, telling };
     // Told one by one, slots begin to move one by one; those that are on their way already arrive together.
     let alone = telling == Telling::OneByOne;
     let many = !alone || is_moving(first) && !codis2;
-    let with_first =
-        |item: &&Item| ends(item) == (from, to) && (!alone || is_moving(item) == is_moving(first));
+    let with_first = |item: &&Item| {
+        let alike = item.turns_back() == turns_back && (!alone || is_moving(item) == is_moving(first));
+        ends(item) == (from, to) && alike
+    };
     for item in items.iter().filter(with_first).take(if many { wave_slots.max(1) } else { 1 }) {
         if is_moving(item) { wave.moving.push(item.clone()) } else { wave.fresh.push(item.clone()) }
     }
@@ -116,9 +130,10 @@ pub(crate) fn telling(cluster: &Cluster, codis2: bool) -> Telling {
     if codis2 || !cluster.all_ours() { Telling::OneByOne } else { Telling::Together }
 }
 
-/// In `pre_migrate` of a move whose keys are all still at the owner.
-fn is_blocked(slot: &Slot) -> bool {
-    slot.status == SlotStatus::PreMigrate && slot.moving().is_none()
+/// In `pre_migrate`, with all keys still at the owner, or of a way back that its task knows of.
+fn is_blocked(item: &Item) -> bool {
+    let Item { slot, .. } = item;
+    slot.status == SlotStatus::PreMigrate && (slot.moving().is_none() || item.turns_back())
 }
 
 fn is_there(item: &Item) -> bool {
@@ -126,12 +141,13 @@ fn is_there(item: &Item) -> bool {
 }
 
 fn is_moving(item: &Item) -> bool {
-    item.slot.status == SlotStatus::Migrate
+    item.slot.status == SlotStatus::Migrate && !item.turns_back()
 }
 
 /// From where to where, as the slot says: its task was written when it may have had another owner.
 fn ends(item: &Item) -> (GroupId, GroupId) {
     match item.slot.moving() {
+        Some((from, to)) if item.turns_back() => (to, from),
         Some(ends) => ends,
         // One without an owner is hopeless and has not come here.
         None => (item.slot.group.unwrap_or(item.task.to()), item.task.to()),
@@ -142,6 +158,7 @@ fn hopeless(item: &Item) -> Option<String> {
     let (slot, wanted) = (&item.slot, item.task.to());
     match slot.status {
         SlotStatus::Online if slot.group.is_some() => None,
+        _ if item.turns_back() => None,
         SlotStatus::Migrate => match slot.moving() {
             Some((_, to)) if to == wanted && slot.group == Some(to) => None,
             Some((from, to)) => Some(format!("the slot migrates from group {from} to {to}, not to {wanted}")),
@@ -238,6 +255,50 @@ mod tests {
         let back = slot(1).migrate(S, D).pre_migrate();
         let Next::Hopeless(item, why) = look(&cluster([back])) else { panic!("acted") };
         assert_eq!((item.slot.id.get(), why.as_str()), (1, "the slot is pre_migrate"));
+    }
+
+    /// The same queue with the move of slot 1 cancelled.
+    fn cancelled(mut cluster: Cluster) -> Cluster {
+        let task = &mut cluster.moves[0].value;
+        (task.from, task.to) = (task.to, task.from);
+        cluster
+    }
+
+    #[test]
+    fn a_cancelled_move_turns_back_in_a_wave_of_its_own() {
+        let cluster = cancelled(cluster([slot(1).migrate(S, D), slot(2).migrate(S, D), slot(3)]));
+        let Next::Move(wave) = look(&cluster) else { panic!("no wave") };
+        assert_eq!((wave.from, wave.to, wave.slots().to_string().as_str()), (S, D, "2-3"));
+        let Next::Move(wave) = next(&cluster, false, &BTreeSet::from([1, 2]), 512) else { panic!("no wave") };
+        assert_eq!((wave.from, wave.to, wave.turns_back), (D, S, true));
+        assert_eq!((wave.fresh.len(), wave.moving.len()), (1, 0));
+        assert!(wave.clean_slots().is_empty(), "keys are on both sides");
+    }
+
+    #[test]
+    fn a_way_back_that_was_left_in_pre_migrate_is_freed_first() {
+        let cluster = cancelled(cluster([slot(1).migrate(S, D).pre_migrate(), slot(2)]));
+        let Next::Unblock(slots) = look(&cluster) else { panic!("not unblocked") };
+        assert_eq!(slots.len(), 1);
+    }
+
+    #[test]
+    fn a_way_back_goes_on_and_ends_where_it_came_from() {
+        let going = cancelled(cluster([slot(1).migrate(D, S)]));
+        let Next::Move(wave) = look(&going) else { panic!("no wave") };
+        assert_eq!((wave.from, wave.to, wave.turns_back, wave.moving.len()), (D, S, false, 1));
+        let there = cancelled(cluster([slot(1)]));
+        assert!(matches!(look(&there), Next::Finish(items) if items.len() == 1));
+    }
+
+    #[test]
+    fn paused_tasks_are_left_alone_but_their_requests_do_not_wait() {
+        let mut cluster = cluster([slot(1).migrate(S, D), slot(2)]);
+        cluster.moves[0].value.state = MoveState::Paused;
+        let Next::Move(wave) = look(&cluster) else { panic!("no wave") };
+        assert_eq!(wave.slots().to_string(), "2");
+        cluster.slots[1] = Some(Versioned::new(slot(1).pre_migrate(), 0));
+        assert!(matches!(look(&cluster), Next::Unblock(_)));
     }
 
     #[test]

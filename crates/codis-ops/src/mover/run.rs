@@ -8,6 +8,7 @@ use std::{
 
 use codis_core::{Addr, Cluster, SlotSet};
 use codis_redis::{ConnectOptions, Lease};
+use codis_store::StoreError;
 use rand::Rng as _;
 use tokio_util::sync::CancellationToken;
 
@@ -127,7 +128,9 @@ impl Run<'_> {
             Next::Nothing => return Ok(false),
             Next::Unblock(slots) => {
                 let set: SlotSet = slots.iter().map(|slot| slot.id).collect();
-                self.events.note(format!("slots {set} were left in pre_migrate; they go back online first"));
+                self.events.note(format!(
+                    "slots {set} were left in pre_migrate; they go back to where they were first"
+                ));
                 switch::unblock_left(self, slots, telling).await?;
             }
             Next::Finish(items) => {
@@ -213,12 +216,17 @@ impl Run<'_> {
     /// Writes tasks, all or none, and takes over their new versions.
     pub(crate) async fn write_tasks(&self, items: Vec<&mut Item>) -> Result<(), Failure> {
         let fail = |error| Failure::store("cannot note progress in the tasks", &error);
+        self.put_tasks(items).await.map_err(fail)
+    }
+
+    /// The same, with the error of the store.
+    pub(crate) async fn put_tasks(&self, items: Vec<&mut Item>) -> Result<(), StoreError> {
         let (ours, theirs) = task::split(items.iter().map(|item| &item.task));
         if !ours.is_empty() {
-            self.cx.product.put_moves(&ours).await.map_err(fail)?;
+            self.cx.product.put_moves(&ours).await?;
         }
         if !theirs.is_empty() {
-            self.cx.product.put_go_tasks(&theirs).await.map_err(fail)?;
+            self.cx.product.put_go_tasks(&theirs).await?;
         }
         items.into_iter().for_each(|item| item.task.written());
         Ok(())

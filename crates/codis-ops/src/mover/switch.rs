@@ -17,10 +17,11 @@ use crate::{
 ///
 /// 1. `pre_migrate` is written and announced: each proxy holds the requests back, lets those that run
 ///    finish, and acknowledges. If one does not in time, the slots go back to `online`, which needs no
-///    confirmation: the proxies that have acknowledged would otherwise stay blocked.
+///    confirmation: the proxies that have acknowledged would otherwise stay blocked. Slots that turn back go to
+///    `migrate` as it was instead: keys are on both sides, and online at either would hide some.
 /// 2. `migrate` is written and announced. From here on there is no way back to `online` at the source.
 ///
-/// Stopped after 1, the next run puts the slots back online; after 2 it goes on from there.
+/// Stopped after 1, the next run puts the slots back to where they were; after 2 it goes on from there.
 pub(crate) async fn enter(run: &Run<'_>, wave: &mut Wave, progress: &mut Progress) -> Result<(), Failure> {
     let (from, to) = (wave.from, wave.to);
     let lock =
@@ -39,7 +40,11 @@ async fn entered(run: &Run<'_>, wave: &mut Wave, progress: &mut Progress) -> Res
         let slots = wave.fresh_slots();
         fences_clean(run.cx, &format!("cannot move slots {slots} from group {from} to {to}")).await?;
         // A Go tool may have left `from` and `to` behind, which would make it look like a way back.
-        let blocked = |slot: &Slot| Slot { from: None, to: None, ..slot.pre_migrate() };
+        let back = wave.turns_back;
+        let blocked = |slot: &Slot| match back {
+            true => slot.pre_migrate(),
+            false => Slot { from: None, to: None, ..slot.pre_migrate() },
+        };
         write(run, &mut wave.fresh, blocked, "pre_migrate").await?;
         let told = tell(run, wave.telling, &wave.fresh, Confirm::Needed, progress).await;
         let unheard = told.as_ref().map(Announced::missing).unwrap_or_default();
@@ -109,8 +114,9 @@ pub(crate) async fn unblock_left(
     freed
 }
 
-/// Slots back from `pre_migrate` to online at their owner. No key has moved, so nobody needs to confirm it, and it
-/// is sent whatever fences stand. A proxy in `unheard` is not waited for.
+/// Slots back from `pre_migrate` to where they were: online at their owner, or in `migrate` if they were about to turn back.
+/// No key has moved since, so nobody needs to confirm it, and it is sent whatever fences stand. A proxy in `unheard` is not
+/// waited for.
 async fn free(
     run: &Run<'_>,
     slots: Vec<Versioned<Slot>>,
@@ -118,19 +124,23 @@ async fn free(
     unheard: &[ProxyId],
 ) -> Result<(), Failure> {
     let set: SlotSet = slots.iter().map(|slot| slot.id).collect();
-    let what = format!("cannot put slots {set} back online");
-    let online = |slot: Versioned<Slot>| {
-        let owner = slot.group;
-        let value = Slot { group: owner, status: SlotStatus::Online, from: None, to: None, ..slot.value };
+    let what = format!("cannot put slots {set} back to where they were");
+    let freed = |slot: Versioned<Slot>| {
+        let value = match slot.moving() {
+            Some(_) => Slot { status: SlotStatus::Migrate, ..slot.value },
+            None => Slot { status: SlotStatus::Online, from: None, to: None, ..slot.value },
+        };
         Versioned::new(value, slot.version)
     };
-    let online: Vec<Versioned<Slot>> = slots.into_iter().map(online).collect();
-    run.cx.product.put_slots(&online).await.map_err(|error| Failure::store(&what, &error))?;
-    let slots: Vec<Slot> = online.into_iter().map(|slot| slot.value).collect();
+    let freed: Vec<Versioned<Slot>> = slots.into_iter().map(freed).collect();
+    run.cx.product.put_slots(&freed).await.map_err(|error| Failure::store(&what, &error))?;
+    let (online, moving): (Vec<Slot>, Vec<Slot>) =
+        freed.into_iter().map(|slot| slot.value).partition(|slot| slot.status == SlotStatus::Online);
     let patience = run.options.ack_patience;
-    let told =
-        announce_slots(run.cx, &slots, telling, Confirm::Unneeded, patience, unheard, run.events).await;
-    told.map(drop)
+    for slots in [online, moving] {
+        announce_slots(run.cx, &slots, telling, Confirm::Unneeded, patience, unheard, run.events).await?;
+    }
+    Ok(())
 }
 
 /// The way back when `pre_migrate` was not acknowledged. Returns the failure to report.
@@ -138,12 +148,13 @@ async fn unblock(run: &Run<'_>, wave: &Wave, unheard: &[ProxyId], failure: Failu
     let slots = wave.fresh.iter().map(|item| item.slot.clone()).collect();
     match free(run, slots, wave.telling, unheard).await {
         Ok(()) => {
-            let why = format!("{}; the slots are online at group {} again", failure.why, wave.from);
+            let state = if wave.turns_back { "in migrate" } else { "online" };
+            let why = format!("{}; the slots are {state} at group {} again", failure.why, wave.from);
             Failure { why, ..failure }
         }
         Err(second) => Failure {
             why: format!("{}; and then: {second}; requests for these slots wait", failure.why),
-            next: "codisctl migrate run    puts the slots back online first".to_owned(),
+            next: "codisctl migrate run    puts the slots back first".to_owned(),
             ..failure
         },
     }

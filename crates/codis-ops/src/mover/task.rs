@@ -1,6 +1,6 @@
 //! A task of either queue: ours, which says how far it is, and the original's, which has a status and no more.
 
-use codis_core::{Cluster, GoTask, GroupId, Move, MoveState, SlotId, Versioned};
+use codis_core::{Cluster, GoTask, GroupId, Move, MoveState, Slot, SlotId, Versioned};
 
 /// A task as it was read or last written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,16 @@ impl Task {
             Self::Ours(task) => task.to,
             Self::Codis2(task) => task.to,
         }
+    }
+
+    /// Left alone until a person resumes it.
+    pub(crate) fn is_paused(&self) -> bool {
+        matches!(self, Self::Ours(task) if task.state == MoveState::Paused)
+    }
+
+    /// Its move was cancelled half-way: what has moved goes back.
+    pub(crate) fn turns_back(&self, slot: &Slot) -> bool {
+        matches!(self, Self::Ours(task) if task.turns_back(slot))
     }
 
     /// Which others were asked for together with it.

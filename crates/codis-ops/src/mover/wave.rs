@@ -10,6 +10,7 @@ use codis_redis::{
     BulkError, BulkOptions, BulkProgress, NativeOptions, Redis, RedisError, Route, SlotKeys, bulk_move,
     native_counts, native_move, sample_slots, scan_slots,
 };
+use codis_store::ErrorKind;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -59,7 +60,7 @@ async fn steps(
     if run.stop.is_cancelled() {
         return Err(run.interrupted("before anything was changed"));
     }
-    let taken_over = !wave.moving.is_empty();
+    let taken_over = !wave.moving.is_empty() || wave.turns_back;
     begin_tasks(run, wave, &ready.by_slot, progress).await?;
     switch::enter(run, wave, progress).await?;
     move_keys(run, wave, ready.ends, taken_over, progress).await?;
@@ -102,7 +103,10 @@ async fn move_keys(
     let (mut rounds, mut failovers) = (0, 0);
     loop {
         match move_once(run, wave, &ends, progress).await {
-            Ok(retries) => thorough |= retries > 0,
+            Ok(Moved { tasks_changed: true, .. }) if !run.stop.is_cancelled() => {
+                return Err(changed(run, &what));
+            }
+            Ok(Moved { retries, .. }) => thorough |= retries > 0,
             Err(error) => {
                 // Perhaps because one of them is not the master any more.
                 match run.masters_now(wave, &what).await? {
@@ -147,13 +151,21 @@ async fn move_keys(
     }
 }
 
-/// One scan and all hand-overs. Returns how often something had to be tried again.
+/// How moving keys ended.
+struct Moved {
+    /// How often something had to be tried again.
+    retries: u64,
+    /// Somebody has paused, cancelled or deleted a task meanwhile, and it was stopped for that.
+    tasks_changed: bool,
+}
+
+/// One scan and all hand-overs.
 async fn move_once(
     run: &Run<'_>,
     wave: &mut Wave,
     ends: &Ends,
     progress: &mut Progress,
-) -> Result<u64, BulkError> {
+) -> Result<Moved, BulkError> {
     let RunOptions { max_stall, workers, rate, attempts, .. } = *run.options;
     let options = BulkOptions { max_stall, workers, rate, attempts };
     let asked =
@@ -164,6 +176,7 @@ async fn move_once(
     let before: Vec<u64> = wave.items().map(|item| item.task.keys_moved()).collect();
     let latest = Mutex::new(BulkProgress::default());
     let done = CancellationToken::new();
+    let stop = run.stop.child_token();
     let shown = Mutex::new(progress);
     let on_progress = |bulk: &BulkProgress| {
         let event = shown.lock().unwrap_or_else(PoisonError::into_inner).moved(bulk);
@@ -172,27 +185,30 @@ async fn move_once(
     };
     let moving = async {
         let moved = match ends.native {
-            false => bulk_move(route, &slots, &options, run.lease(), &run.stop, &on_progress).await,
-            true => native_move(route, &slots, &native, run.lease(), &run.stop, &on_progress).await,
+            false => bulk_move(route, &slots, &options, run.lease(), &stop, &on_progress).await,
+            true => native_move(route, &slots, &native, run.lease(), &stop, &on_progress).await,
         };
         done.cancel();
         moved
     };
-    let ((), moved) = tokio::join!(note_progress(run, wave, &before, &latest, &done), moving);
+    let noting = note_progress(run, wave, &before, &latest, &stop, &done);
+    let (tasks_changed, moved) = tokio::join!(noting, moving);
     shown.into_inner().unwrap_or_else(PoisonError::into_inner).keep();
     let moved = moved?;
     run.totals().bulk(&moved);
-    Ok(moved.progress.retries)
+    Ok(Moved { retries: moved.progress.retries, tasks_changed })
 }
 
-/// Writes into the tasks how many of their keys have moved: once in a while, and at the end.
+/// Writes into the tasks how many of their keys have moved: once in a while, and at the end. Cancels `stop` and returns true if
+/// somebody else has changed one of them.
 async fn note_progress(
     run: &Run<'_>,
     wave: &mut Wave,
     before: &[u64],
     latest: &Mutex<BulkProgress>,
+    stop: &CancellationToken,
     done: &CancellationToken,
-) {
+) -> bool {
     loop {
         tokio::select! {
             () = tokio::time::sleep(NOTE_EVERY) => {}
@@ -200,21 +216,36 @@ async fn note_progress(
         }
         let last = done.is_cancelled();
         let by_slot = latest.lock().unwrap_or_else(PoisonError::into_inner).by_slot.clone();
-        let mut changed = Vec::new();
+        let mut news = Vec::new();
         for (item, before) in wave.items_mut().zip(before) {
             let moved = before + by_slot.get(item.slot.id.index()).copied().unwrap_or_default();
             if item.task.note_moved(moved) {
-                changed.push(item);
+                news.push(item);
             }
         }
-        // The keys move all the same; the next note makes up for this one.
-        if let Err(failure) = run.write_tasks(changed).await {
-            tracing::warn!(%failure, "progress could not be noted");
-        }
-        if last {
-            return;
+        match run.put_tasks(news).await {
+            Ok(()) if last => return false,
+            Ok(()) => {}
+            Err(error) if matches!(error.kind, ErrorKind::BadVersion | ErrorKind::NoNode) => {
+                stop.cancel();
+                return true;
+            }
+            // The keys move all the same; the next note makes up for this one.
+            Err(error) => {
+                tracing::warn!(%error, "progress could not be noted");
+                if last {
+                    return false;
+                }
+            }
         }
     }
+}
+
+/// Somebody has changed a task of the wave: what is to be done is looked at anew.
+fn changed(run: &Run<'_>, what: &str) -> Failure {
+    let why =
+        "a task of the wave was paused, cancelled or deleted; the slots are in migrate, every key reachable";
+    Failure::new(FailureKind::Failed, what, "moves", why).next(run.again()).stale()
 }
 
 async fn left_behind(ends: &Ends, slots: &SlotSet, thorough: bool) -> Result<SlotKeys, RedisError> {
