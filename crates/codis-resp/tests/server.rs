@@ -151,6 +151,13 @@ fn arities_are_those_of_the_server() {
 }
 
 #[test]
+fn every_key_that_may_be_stored_to_is_found() {
+    let keys = |line: &str| ours(&line.split(' ').collect::<Vec<_>>()).unwrap();
+    assert_eq!(keys("GEORADIUS k1 0 0 1 km STORE a STOREDIST b STORE c"), ["a", "b", "c", "k1"]);
+    assert_eq!(keys("GEORADIUSBYMEMBER k1 STORE 1 km STORE"), ["k1"]);
+}
+
+#[test]
 fn wrong_key_counts_are_refused() {
     let refused = |line: &str| ours(&line.split(' ').collect::<Vec<_>>()).unwrap_err();
     assert_eq!(refused("EVAL s x k1"), "value is not an integer or out of range");

@@ -26,7 +26,7 @@ pub(super) enum Keys {
     Range { first: u8, last: i8, step: u8 },
     /// Argument `at` says how many keys follow it, `step` arguments apart.
     Count { at: u8, step: u8 },
-    /// The argument after the first `word`, looked for from argument `from` on.
+    /// The argument after each `word`, looked for from argument `from` on.
     After { word: &'static str, from: u8 },
     /// The first half of what follows the word STREAMS, looked for from argument `from` on.
     Streams { from: u8 },
@@ -67,9 +67,10 @@ impl Keys {
                 (0..count).map(|i| at + 1 + i * step).for_each(each);
             }
             Self::After { word, from } => {
-                if let Some(at) = word_at(word, from).filter(|at| at + 1 < args.len()) {
-                    each(at + 1);
-                }
+                // Of several the last one counts to a server, but its COMMAND GETKEYS names the first.
+                (usize::from(from)..args.len().saturating_sub(1))
+                    .filter(|&at| args[at].of(request).eq_ignore_ascii_case(word.as_bytes()))
+                    .for_each(|at| each(at + 1));
             }
             Self::Streams { from } => {
                 let first = word_at("STREAMS", from).ok_or(KeyError::Syntax)? + 1;
