@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "what this tool has to say goes to the person who called it")]
 
 mod bench;
+mod clients;
 mod commands;
 mod demo;
 mod setup;
@@ -27,7 +28,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install the Debian packages that tests, demo and benchmarks use, where they are missing.
+    /// Install the Debian packages and client libraries that tests, demo and benchmarks use, where they are missing.
     Setup,
     /// Everything CI checks: format, lints, docs, all tests against real servers.
     Test,
@@ -43,7 +44,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
-        Task::Setup => setup::ensure(&setup::ALL),
+        Task::Setup => setup::ensure(&setup::ALL).and_then(|()| clients::ensure()),
         Task::Test => test::run(),
         Task::Demo(args) => demo::run(&args),
         Task::Tidy => tidy::run(),

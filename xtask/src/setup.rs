@@ -1,4 +1,4 @@
-//! Debian packages of the real parts, installed where they are missing.
+//! Debian packages of the real parts, installed where they are missing, and the client libraries for tests.
 //!
 //! Only the programs are used. The services that some packages bring are not started, and the kit never
 //! talks to a service that already runs.
@@ -20,11 +20,23 @@ pub(crate) enum Part {
     Haproxy,
     Twemproxy,
     Tmux,
+    Python,
+    Node,
+    Npm,
 }
 
 /// All parts.
-pub(crate) const ALL: [Part; 6] =
-    [Part::Redis, Part::ZooKeeper, Part::Java, Part::Tmux, Part::Haproxy, Part::Twemproxy];
+pub(crate) const ALL: [Part; 9] = [
+    Part::Redis,
+    Part::ZooKeeper,
+    Part::Java,
+    Part::Tmux,
+    Part::Python,
+    Part::Node,
+    Part::Npm,
+    Part::Haproxy,
+    Part::Twemproxy,
+];
 
 impl Part {
     /// The Debian package that brings it.
@@ -36,6 +48,9 @@ impl Part {
             Self::Haproxy => "haproxy",
             Self::Twemproxy => "nutcracker",
             Self::Tmux => "tmux",
+            Self::Python => "python3-venv",
+            Self::Node => "nodejs",
+            Self::Npm => "npm",
         }
     }
 
@@ -49,6 +64,13 @@ impl Part {
             Self::Haproxy => program("haproxy").is_some(),
             Self::Twemproxy => program("nutcracker").is_some(),
             Self::Tmux => program("tmux").is_some(),
+            // Debian has the module venv without what it needs in another package.
+            Self::Python => program("python3").is_some_and(|python| {
+                let import = Command::new(python).args(["-c", "import venv, ensurepip"]).output();
+                import.is_ok_and(|output| output.status.success())
+            }),
+            Self::Node => program("node").is_some(),
+            Self::Npm => program("npm").is_some(),
         }
     }
 }

@@ -7,16 +7,17 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 
 use crate::setup::{self, Part};
-use crate::{shell, tidy};
+use crate::{clients, shell, tidy};
 
 /// Parts without which tests would be skipped; here a skip is a failure.
-const PARTS: [Part; 4] = [Part::Redis, Part::ZooKeeper, Part::Java, Part::Tmux];
+const PARTS: [Part; 7] =
+    [Part::Redis, Part::ZooKeeper, Part::Java, Part::Tmux, Part::Python, Part::Node, Part::Npm];
 
 /// # Errors
 /// The first step that fails.
 pub(crate) fn run() -> anyhow::Result<()> {
     let start = Instant::now();
-    shell::step("setup", || setup::ensure(&PARTS))?;
+    shell::step("setup", || setup::ensure(&PARTS).and_then(|()| clients::ensure()))?;
     shell::step("format", || cargo(&["fmt", "--all", "--check"]))?;
     shell::step("tidy", tidy::run)?;
     shell::step("lints", || {

@@ -6,6 +6,8 @@
 use codis_core::SlotId;
 use codis_resp::CommandId;
 
+use super::session::SessionId;
+
 /// Who waits for a reply. Sessions and split requests are numbered with 32 bits, to be small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asker {
@@ -48,6 +50,18 @@ impl Pending {
     pub(super) fn queued(&self) -> u64 {
         self.at + u64::from(self.held)
     }
+}
+
+/// Whose request it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) session: SessionId,
+    pub(super) seq: u32,
+}
+
+impl Asked {
+    /// The proxy asks for itself.
+    pub(super) const BY_NOBODY: Self = Self { session: SessionId::MAX, seq: 0 };
 }
 
 /// When a request came, and how long it was held back since.

@@ -21,7 +21,7 @@ use super::{
     dispatch::{Frame, Outcome},
     fanout::Sequel,
     park::Verdict,
-    pending::{Arrival, Asker, KeyHead},
+    pending::{Arrival, Asked, Asker, KeyHead},
     session::{Payload, SessionId},
     slots::LocalRoute,
     slow::Slow,
@@ -78,18 +78,6 @@ impl PartReply {
             Self::Whole(bytes) => bytes,
         }
     }
-}
-
-/// Whose request it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Asked {
-    pub(super) session: SessionId,
-    seq: u32,
-}
-
-impl Asked {
-    /// The proxy asks for itself.
-    pub(super) const BY_NOBODY: Self = Self { session: SessionId::MAX, seq: 0 };
 }
 
 /// A request under way at several servers.

@@ -53,7 +53,7 @@ pub use process::{Process, Signal};
 pub use proxy::{ProxyBuilder, ProxyProcess};
 pub use redis::{RedisBuilder, RedisServer};
 pub use relay::Relay;
-pub use require::{program, require};
+pub use require::{node_clients, program, python_client, require};
 pub use resp::{Reply, RespClient};
 pub use sandbox::Sandbox;
 pub use tmux::Tmux;

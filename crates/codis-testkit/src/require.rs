@@ -9,7 +9,7 @@ use crate::zookeeper;
 
 /// Leaves the test early, with a line on stderr, where one of the named parts is missing.
 ///
-/// Names: `redis`, `zookeeper`, `tmux`, `haproxy`, `nutcracker`, `root`, and `files` (a process may open
+/// Names: `redis`, `zookeeper`, `tmux`, `haproxy`, `nutcracker`, `python-clients`, `node-clients`, `root`, and `files` (a process may open
 /// 16,384 of them).
 #[macro_export]
 macro_rules! need {
@@ -33,6 +33,8 @@ pub fn require(part: &str) -> bool {
         "tmux" => (program("tmux").is_some(), "tmux"),
         "haproxy" => (program("haproxy").is_some(), "haproxy"),
         "nutcracker" => (program("nutcracker").is_some(), "nutcracker"),
+        "python-clients" => (python_client().is_some(), "redis-py in the target directory"),
+        "node-clients" => (node_clients().is_some(), "nodejs, and its clients in the target directory"),
         "root" => (rustix::process::geteuid().is_root(), "run as root"),
         "files" => (may_open(MANY_FILES), "raise the hard limit of open files, ulimit -Hn"),
         other => panic!("codis-testkit does not know a part `{other}`"),
@@ -60,6 +62,28 @@ fn may_open(files: u64) -> bool {
 
 fn is_required(list: &str, part: &str) -> bool {
     list.split(',').map(str::trim).any(|item| item == "all" || item == part)
+}
+
+/// The Python that has redis-py, if it has been installed.
+#[must_use]
+pub fn python_client() -> Option<PathBuf> {
+    Some(clients()?.join("python/bin/python")).filter(|python| is_executable(python))
+}
+
+/// The directory from which Node finds `redis` and `ioredis`, if they have been installed.
+#[must_use]
+pub fn node_clients() -> Option<PathBuf> {
+    program("node")?;
+    Some(clients()?.join("node")).filter(|dir| {
+        ["redis", "ioredis"].iter().all(|library| dir.join("node_modules").join(library).is_dir())
+    })
+}
+
+/// Where `cargo xtask setup` installs client libraries; `None` unless it has done so.
+fn clients() -> Option<PathBuf> {
+    let exe = std::env::current_exe().ok()?;
+    // target/PROFILE/deps/test-0123.
+    exe.ancestors().skip(1).map(|dir| dir.join("clients")).find(|dir| dir.join("installed").is_file())
 }
 
 /// Finds a program on `PATH` or in the system directories that a user's `PATH` often lacks.

@@ -9,8 +9,8 @@ use super::{Sequel, merge};
 use crate::worker::{
     Worker,
     backend::State,
-    pending::Arrival,
-    split::{Asked, Part},
+    pending::{Arrival, Asked},
+    split::Part,
 };
 
 /// The sums of what masters say of their database 0.
