@@ -14,6 +14,8 @@ Examples:
       Serve a fixed slot map: [{\"id\":0,\"backend_addr\":\"127.0.0.1:6379\"}, ...]
   codis-proxy --store zk://10.0.7.21:2181 --product shop --id proxy-1
       Follow the store of a product.
+  codis-proxy --config /etc/codis/codis.toml --take-over
+      Restart: take over listeners and clients from the process that runs, see `control`.
   CODIS_PASSWORD=secret codis-proxy --config /etc/codis/codis.toml
       Read the [proxy] table of a file; the password is never an argument.
 
@@ -55,6 +57,12 @@ pub(crate) struct Args {
     /// Address of the admin pages [default: 127.0.0.1:11000]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) admin: Option<String>,
+    /// Unix socket over which a later process of this proxy can take its place
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: Option<PathBuf>,
+    /// Take the place of the process that has the control socket; no client notices
+    #[arg(long)]
+    pub(crate) take_over: bool,
     /// Threads that serve clients, 1 to 256 [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: Option<u16>,

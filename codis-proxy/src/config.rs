@@ -13,6 +13,10 @@ pub(crate) struct Config {
     pub(crate) admin: String,
     /// Threads that serve clients.
     pub(crate) workers: usize,
+    /// Where a successor turns up; nowhere unless it is given.
+    pub(crate) control: Option<PathBuf>,
+    /// Take the place of the process that listens there.
+    pub(crate) take_over: bool,
     /// Where the routes come from.
     pub(crate) mode: Mode,
     /// Bounds of the data path.

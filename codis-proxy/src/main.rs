@@ -11,6 +11,7 @@ mod moving;
 mod nudge;
 mod registry;
 mod report;
+mod restart;
 mod scripts;
 mod settings;
 mod shutdown;
@@ -25,6 +26,7 @@ use std::{
     io::{self, IsTerminal, Write as _},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use clap::Parser;
@@ -36,6 +38,7 @@ use crate::{
     args::Args,
     config::{Config, Mode},
     report::{Report, io_text},
+    restart::{Doors, Listeners, Predecessor, Serves, Successor},
     shutdown::Shutdown,
     status::Status,
     workers::Workers,
@@ -50,6 +53,8 @@ enum ProxyError {
     StaticMap(#[from] static_map::StaticMapError),
     #[error("cannot listen on {addr}")]
     Listen { addr: String, flag: &'static str, source: io::Error },
+    #[error("cannot take over")]
+    TakeOver(#[from] restart::TakeOverError),
     #[error("cannot start")]
     Start(#[source] io::Error),
     #[error("cannot follow the store")]
@@ -60,7 +65,7 @@ impl ProxyError {
     fn exit_status(&self) -> u8 {
         match self {
             Self::Config(_) | Self::StaticMap(_) => 2,
-            Self::Listen { .. } | Self::Start(_) => 1,
+            Self::Listen { .. } | Self::Start(_) | Self::TakeOver(_) => 1,
             Self::Follow(error) => error.exit_status(),
         }
     }
@@ -80,6 +85,7 @@ impl ProxyError {
                 };
                 Report::new(self, format!("{flag} {addr}"), io_text(source)).next(next)
             }
+            Self::TakeOver(error) => error.report(),
             Self::Start(source) => Report::new(self, "this host", io_text(source))
                 .next("see the limits of threads and open files: ulimit -a"),
             Self::Follow(error) => error.report(),
@@ -115,28 +121,84 @@ fn start(args: Args) -> Result<(), ProxyError> {
 
 async fn run(config: &Config) -> Result<(), ProxyError> {
     let shutdown = Shutdown::on_signals().map_err(ProxyError::Start)?;
-    let admin = bind(&config.admin, "--admin").await?;
-    let listener = bind(&config.listen, "--listen").await?;
+    let serves = serves(config);
+    let (predecessor, listeners) = match config.control.as_deref().filter(|_| config.take_over) {
+        Some(path) => Predecessor::meet(path, &serves).await?.unzip(),
+        None => (None, None),
+    };
+    let listeners = match listeners {
+        Some(listeners) => listeners,
+        None => {
+            let admin = bind(&config.admin, "--admin").await?;
+            Listeners { client: bind(&config.listen, "--listen").await?, admin }
+        }
+    };
     let workers = Workers::start(config).map_err(ProxyError::Start)?;
     let status = Status::starting(&config.listen);
-    tokio::spawn(admin::serve(admin, workers.clone(), status.clone()));
+    let control = (serves, config.control.clone());
+    let (mut doors, mut successors) =
+        Doors::new(listeners, predecessor, control, workers.clone(), status.clone());
+    doors.show().map_err(ProxyError::Start)?;
     match &config.mode {
         Mode::Static(path) => {
             workers.install(Arc::new(static_map::load(path)?)).await;
-            workers.start_accepting(listener);
+            doors.predecessor_leaves().await?;
+            doors.open().await?;
             status.serving_static();
             tracing::info!(listen = %config.listen, map = %path.display(), workers = config.workers, "serving");
-            shutdown.asked().await;
-            workers.stop().await;
+            loop {
+                tokio::select! {
+                    () = shutdown.asked() => {
+                        workers.stop().await;
+                        return Ok(());
+                    }
+                    Some(successor) = successors.recv() => {
+                        if hand_over(&mut doors, successor, config.limits.stop_grace).await {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
         }
-        Mode::Follow(follow) => follow::run(config, follow, workers, listener, status, shutdown).await?,
+        Mode::Follow(follow) => {
+            follow::run(config, follow, workers, (doors, successors), status, shutdown).await?;
+        }
     }
     Ok(())
 }
 
-async fn bind(addr: &str, flag: &'static str) -> Result<TcpListener, ProxyError> {
+/// Hands over to another process; with a fixed slot map nobody else has to know. False: it goes on here.
+async fn hand_over(doors: &mut Doors, mut successor: Successor, grace: Duration) -> bool {
+    let before = loop {
+        match doors.step_aside().await {
+            Ok(before) => break before,
+            Err(why) if successor.not_now(why.clone()).await => {}
+            Err(_) => return false,
+        }
+    };
+    if let Err(error) = successor.go().await {
+        tracing::warn!(%error, "the new process does not serve; going on here");
+        doors.restore(&before).await;
+        if let Err(error) = doors.open().await {
+            tracing::error!(%error, "clients cannot be accepted again");
+        }
+        return false;
+    }
+    doors.leave_to(successor, grace).await;
+    true
+}
+
+fn serves(config: &Config) -> Serves {
+    let member = match &config.mode {
+        Mode::Static(_) => None,
+        Mode::Follow(follow) => Some((follow.product.to_string(), follow.id.to_string())),
+    };
+    Serves { listen: config.listen.clone(), admin: config.admin.clone(), member }
+}
+
+async fn bind(addr: &str, flag: &'static str) -> Result<std::net::TcpListener, ProxyError> {
     let wrong = |source| ProxyError::Listen { addr: addr.to_owned(), flag, source };
-    TcpListener::bind(addr).await.map_err(wrong)
+    TcpListener::bind(addr).await.and_then(TcpListener::into_std).map_err(wrong)
 }
 
 /// Every client needs a file descriptor, and the soft limit is often 1024: takes what is allowed.

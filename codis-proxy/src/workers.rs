@@ -31,7 +31,7 @@ use crate::{
     scripts::Scripts,
     stats::{Stats, add_calls},
     table::{Route, Table},
-    worker::{self, Order, Shared},
+    worker::{self, Leaver, Order, Shared},
 };
 
 /// Orders that may wait for one worker.
@@ -131,13 +131,43 @@ impl Workers {
         *self.inner.acceptor.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
     }
 
+    /// Accepts no more clients: they wait in the kernel's queue again.
+    pub(crate) fn stop_accepting(&self) {
+        if let Some(task) = self.inner.acceptor.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            task.abort();
+        }
+    }
+
+    /// Clients that are connected.
+    pub(crate) fn clients(&self) -> usize {
+        self.inner.registry.len()
+    }
+
+    /// Takes out the clients that can go to another process now.
+    pub(crate) async fn give_away(&self) -> Vec<Leaver> {
+        self.ask_all(Order::GiveAway).await.into_iter().flatten().collect()
+    }
+
+    /// Serves a client of another process. It counts, but is not refused.
+    ///
+    /// # Errors
+    /// When its connection is gone.
+    pub(crate) async fn adopt(&self, leaver: Leaver) -> io::Result<()> {
+        let peer = leaver.stream.peer_addr()?;
+        let client = self.inner.registry.add(peer, usize::MAX).ok_or(io::ErrorKind::OutOfMemory)?;
+        let worker = &self.inner.orders[client as usize % self.inner.orders.len()];
+        let sent = worker.send(Order::Adopt(Box::new(leaver), peer, client)).await;
+        if sent.is_err() {
+            self.inner.registry.remove(client);
+        }
+        sent.map_err(io::Error::other)
+    }
+
     /// Stops accepting, finishes what is in flight within `stop_grace`, closes all connections and
     /// ends the threads.
     pub(crate) async fn stop(&self) {
         self.inner.stopping.store(true, Ordering::Relaxed);
-        if let Some(task) = self.inner.acceptor.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            task.abort();
-        }
+        self.stop_accepting();
         self.ask_all(Order::Stop).await;
     }
 

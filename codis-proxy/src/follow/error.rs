@@ -6,6 +6,7 @@ use codis_core::{ParseError, ProductName, ProxyId};
 use codis_store::{BadStoreAddr, StoreAddr, StoreError};
 
 use crate::report::{Report, causes};
+use crate::restart::TakeOverError;
 
 /// Why the proxy could not follow its product.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,9 @@ pub(crate) enum FollowError {
         /// Process of the other proxy.
         pid: i64,
     },
+    /// The process that runs does not hand over.
+    #[error(transparent)]
+    TakeOver(#[from] TakeOverError),
     /// The store refuses something that the proxy cannot do without.
     #[error("cannot follow product {product}")]
     Store {
@@ -58,7 +62,7 @@ impl FollowError {
     /// Exit status of the process for this error.
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
-            Self::Store { .. } => 1,
+            Self::Store { .. } | Self::TakeOver(_) => 1,
             Self::StoreAddress(_) | Self::ListenAddress(_) => 2,
             Self::NotInitialised { .. } | Self::Taken { .. } => 4,
             Self::Unreachable { .. } => 5,
@@ -90,6 +94,7 @@ impl FollowError {
                 "an id names one proxy of a product",
             )
             .next("choose another with --id, or stop that one"),
+            Self::TakeOver(error) => error.report(),
             Self::Store { product, source } => {
                 Report::new(self, format!("product {product}"), causes(source)).next("codisctl product show")
             }

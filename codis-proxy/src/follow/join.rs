@@ -6,6 +6,8 @@ use codis_core::{Proxy, ProxyState, SlotSet, Versioned};
 use codis_store::{ErrorKind, SessionState, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::restart::TakeOverError;
+
 use super::{FollowError, Follower, PAUSE, causes, jittered};
 
 /// How long going online waits for what was sent under routes from before a lost session. Later the
@@ -21,6 +23,8 @@ enum Attempt {
     Joined(ProxyState),
     NotInitialised,
     Taken(Box<Proxy>),
+    /// The process that runs keeps its place.
+    NotGiven(Box<TakeOverError>),
 }
 
 impl Follower {
@@ -42,6 +46,7 @@ impl Follower {
                     let addr = other.addr.to_string();
                     return Err(FollowError::Taken { id: other.id.clone(), addr, pid: other.pid });
                 }
+                Ok(Attempt::NotGiven(error)) => return Err((*error).into()),
                 Err(error) if self.waited_enough(begun, deadline) => return Err(self.gave_up(error)),
                 Err(error) => causes(&error),
             };
@@ -77,6 +82,7 @@ impl Follower {
                 Ok(Attempt::Joined(state)) => return state,
                 Ok(Attempt::NotInitialised) => "the product has no slots any more".to_owned(),
                 Ok(Attempt::Taken(other)) => format!("the id is taken by the proxy at {}", other.addr),
+                Ok(Attempt::NotGiven(error)) => causes(&*error),
                 Err(error) => causes(&error),
             };
             tracing::warn!(why, "cannot register again yet; the last known routes are served");
@@ -98,12 +104,15 @@ impl Follower {
         if !self.load_all().await? {
             return Ok(Attempt::NotInitialised);
         }
-        let first = self.listener.is_some();
+        let first = !self.joined;
         if first && self.auto_online {
             self.wait_until_ready().await?;
         }
         // Before anyone counts on us: what is served from here on is what the store says.
         self.install().await;
+        if let Err(error) = self.doors.predecessor_leaves().await {
+            return Ok(Attempt::NotGiven(Box::new(error)));
+        }
         if let Some(other) = self.register().await? {
             return Ok(Attempt::Taken(other));
         }
@@ -113,8 +122,13 @@ impl Follower {
         self.seen = actions.last().copied();
         let state = self.go_online(self.auto_online || !first).await?;
         if state == ProxyState::Online {
-            self.serve().await?;
+            self.load_all().await?;
+            self.install().await;
+            if let Err(error) = self.serve().await {
+                return Ok(Attempt::NotGiven(Box::new(error)));
+            }
         }
+        self.joined = true;
         Ok(Attempt::Joined(state))
     }
 
@@ -231,18 +245,13 @@ impl Follower {
 
     /// Opens the doors, with what the store says now that the proxy is online: whoever has changed a
     /// slot before this could not list us among those who must know, and from now on has to.
-    async fn serve(&mut self) -> Result<(), StoreError> {
-        self.load_all().await?;
-        self.install().await;
+    async fn serve(&mut self) -> Result<(), TakeOverError> {
         tracing::info!(id = %self.own.id, addr = %self.own.addr, epoch = self.workers.table().epoch, "online");
         self.status.update(|facts| {
             facts.state = ProxyState::Online.as_str();
             facts.not_ready = None;
         });
-        if let Some(listener) = self.listener.take() {
-            self.workers.start_accepting(listener);
-        }
-        Ok(())
+        self.doors.open().await
     }
 
     async fn install(&mut self) {

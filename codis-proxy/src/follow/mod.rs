@@ -9,6 +9,7 @@
 //! the store says into a table.
 
 mod error;
+mod hand_over;
 mod identity;
 mod join;
 mod linked;
@@ -21,10 +22,11 @@ use std::time::Duration;
 
 use codis_core::{Proxy, ProxyState, Versioned};
 use codis_store::{ConnectOptions, ErrorKind, Product, Store, StoreAddr, StoreError};
-use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
 use crate::config::{Config, FollowConfig, Secret};
 use crate::report::causes;
+use crate::restart::{Doors, Successor};
 use crate::shutdown::Shutdown;
 use crate::status::Status;
 use crate::table::Table;
@@ -45,7 +47,7 @@ pub(crate) async fn run(
     config: &Config,
     follow: &FollowConfig,
     workers: Workers,
-    listener: TcpListener,
+    (doors, mut successors): (Doors, mpsc::Receiver<Successor>),
     status: Status,
     shutdown: Shutdown,
 ) -> Result<(), FollowError> {
@@ -73,7 +75,8 @@ pub(crate) async fn run(
         membership: 0,
         seen: None,
         workers,
-        listener: Some(listener),
+        doors,
+        joined: false,
         status,
     };
     let joined = tokio::select! {
@@ -86,12 +89,18 @@ pub(crate) async fn run(
             return Err(error);
         }
         Some(Ok(ProxyState::MarkOffline)) | None => {}
-        Some(Ok(_)) => {
-            tokio::select! {
-                () = shutdown.asked() => {}
-                () = follower.live() => {}
+        Some(Ok(_)) => loop {
+            let successor = tokio::select! {
+                () = shutdown.asked() => break,
+                () = follower.live() => break,
+                Some(successor) = successors.recv() => successor,
+            };
+            match follower.hand_over(successor, config.limits.stop_grace).await {
+                Some(ProxyState::MarkOffline) => break,
+                Some(_) => {}
+                None => return Ok(()),
             }
-        }
+        },
     }
     follower.leave().await;
     Ok(())
@@ -138,8 +147,9 @@ struct Follower {
     /// The newest action that was looked at.
     seen: Option<u64>,
     workers: Workers,
-    /// Until clients are served.
-    listener: Option<TcpListener>,
+    doors: Doors,
+    /// It has been online.
+    joined: bool,
     status: Status,
 }
 
@@ -177,19 +187,27 @@ impl Follower {
     }
 
     async fn unregister(&self) {
-        let gone = async {
-            self.product.unregister_proxy(&self.own).await?;
-            self.product.store().close().await
-        };
-        let why = match tokio::time::timeout(LEAVE_TIMEOUT, gone).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => causes(&error),
-            Err(_) => format!("no answer within {LEAVE_TIMEOUT:?}"),
+        let why = match self.take_out().await {
+            Ok(()) => return self.close_store().await,
+            Err(why) => why,
         };
         tracing::warn!(
             fence = %self.own.addr, why,
             "the fence could not be removed and holds up changes; next: codisctl proxy fence clear"
         );
+    }
+
+    /// Removes node and fence.
+    async fn take_out(&self) -> Result<(), String> {
+        match tokio::time::timeout(LEAVE_TIMEOUT, self.product.unregister_proxy(&self.own)).await {
+            Ok(gone) => gone.map_err(|error| causes(&error)),
+            Err(_) => Err(format!("no answer within {LEAVE_TIMEOUT:?}")),
+        }
+    }
+
+    async fn close_store(&self) {
+        // The session ends by itself, a little later.
+        let _ = tokio::time::timeout(LEAVE_TIMEOUT, self.product.store().close()).await;
     }
 
     /// Begins to use a table for the current view; the future resolves when nothing under the old

@@ -85,6 +85,7 @@ pub(super) const KEYS: &[Key] = &[
     proxy("listen", Takes::Address, "listen = \"0.0.0.0:19000\""),
     proxy("admin", Takes::Address, "admin = \"127.0.0.1:11000\""),
     proxy("workers", Takes::Whole(1, 256), "workers = 2"),
+    proxy("control", Takes::Text, "control = \"/run/codis/px-1.sock\""),
     proxy("start_timeout", WAIT_OR_ZERO, "start_timeout = 30"),
     proxy("auto_online", Takes::Flag, "auto_online = true"),
     proxy("max_clients", COUNT, "max_clients = 10000"),

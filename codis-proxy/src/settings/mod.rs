@@ -8,7 +8,10 @@ mod go;
 mod keys;
 mod password;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use codis_core::{ProductName, ProxyId};
 
@@ -61,7 +64,18 @@ pub(crate) fn configure(args: Args) -> Result<Config, ConfigError> {
         // Nobody would name another master.
         limits.hold_timeout = Duration::ZERO;
     }
+    let control = args.control.clone().or_else(|| file.text("proxy.control").map(PathBuf::from));
+    if args.take_over && control.is_none() {
+        let report = Report::new(
+            "--take-over needs a control socket",
+            "--control, or `control` in [proxy]",
+            "nothing says where the running process can be asked",
+        );
+        return Err(report.next("give --control PATH, the one that the running process was given").into());
+    }
     Ok(Config {
+        control,
+        take_over: args.take_over,
         listen: address(args.listen, "proxy.listen", "0.0.0.0:19000"),
         admin: address(args.admin, "proxy.admin", "127.0.0.1:11000"),
         workers: args.workers.map(usize::from).or_else(|| file.whole("proxy.workers")).unwrap_or(cores),

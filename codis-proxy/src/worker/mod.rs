@@ -18,6 +18,7 @@ mod glob;
 mod held;
 mod info;
 mod kept;
+mod leave;
 mod link;
 mod local;
 mod meter;
@@ -54,12 +55,12 @@ use codis_core::Addr;
 use codis_resp::{RequestLimits, RequestParser};
 use slab::Slab;
 use tokio::{
-    net::TcpStream,
     sync::{mpsc, oneshot},
     task::{LocalSet, spawn_local},
     time::{MissedTickBehavior, interval},
 };
 
+pub(crate) use self::leave::Leaver;
 use self::{
     backend::{Backend, BackendId},
     buffers::{OutBuf, Pool},
@@ -122,6 +123,10 @@ pub(crate) struct Shared {
 pub(crate) enum Order {
     /// Serve this client.
     Client(std::net::TcpStream, SocketAddr, u64),
+    /// Serve this client of another process.
+    Adopt(Box<Leaver>, SocketAddr, u64),
+    /// Give away the clients that can go to another process now.
+    GiveAway(oneshot::Sender<Vec<Leaver>>),
     /// Use this table; the answer comes when the old routes are history.
     Install(Arc<Table>, oneshot::Sender<()>),
     /// Tell what has been counted.
@@ -229,7 +234,13 @@ async fn serve(shared: Shared, mut orders: mpsc::Receiver<Order>) {
         tokio::select! {
             order = orders.recv() => match order {
                 None => return,
-                Some(Order::Client(stream, peer, client)) => worker.borrow_mut().accept(stream, peer, client),
+                Some(Order::Client(stream, peer, client)) => {
+                    worker.borrow_mut().accept(stream, peer, client);
+                }
+                Some(Order::Adopt(leaver, peer, client)) => worker.borrow_mut().adopt(*leaver, peer, client),
+                Some(Order::GiveAway(answer)) => {
+                    let _ = answer.send(worker.borrow_mut().give_away());
+                }
                 Some(Order::Install(table, done)) => worker.borrow_mut().install(table, done),
                 Some(Order::Stats(answer)) => {
                     let _ = answer.send(worker.borrow_mut().stats());
@@ -319,23 +330,6 @@ impl Worker {
     /// Takes the time; once per step is exact enough for latencies and time-outs.
     fn look_at_clock(&mut self) {
         self.now = self.started.elapsed().as_micros() as u64;
-    }
-
-    fn accept(&mut self, stream: std::net::TcpStream, peer: SocketAddr, client: u64) {
-        self.look_at_clock();
-        let stream = match TcpStream::from_std(stream) {
-            Ok(stream) if !self.stopping => stream,
-            Ok(_) => return self.registry.remove(client),
-            Err(error) => {
-                tracing::warn!(%peer, %error, "a client's socket cannot be used");
-                return self.registry.remove(client);
-            }
-        };
-        let open = self.limits.is_open();
-        let id = self.sessions.insert(Box::new(Session::new(stream, client, open, self.now)));
-        if let Some(me) = self.me.upgrade() {
-            spawn_local(std::future::poll_fn(move |cx| me.borrow_mut().poll_session(id, cx)));
-        }
     }
 
     /// The backend for an address, made if there is none yet.

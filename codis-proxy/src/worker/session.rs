@@ -21,6 +21,7 @@ use super::{
     proto::Proto,
     pubsub::Subs,
 };
+use crate::restart::Muted;
 
 /// Bytes of big replies that a client may ask for at a time.
 const FAIR: usize = 1 << 20;
@@ -209,6 +210,15 @@ impl Session {
     fn narrow(&mut self, bytes: usize) {
         self.window = self.window.min((FAIR / bytes.max(1)).max(1) as u32);
         self.window_since = self.first;
+    }
+
+    /// Which replies it does not want from its next request on.
+    pub(super) fn mutes(&self) -> Muted {
+        match self.mute {
+            Mute::From(_) => Muted::All,
+            Mute::Only(seq) if seq == self.first.wrapping_add(self.owed) => Muted::Next,
+            Mute::Only(_) | Mute::Nothing => Muted::No,
+        }
     }
 
     /// True if nothing is owed and nothing is to be written.

@@ -29,6 +29,8 @@ struct Fixture {
 impl Fixture {
     async fn start(limits: Limits, route: Route) -> Self {
         let config = Config {
+            control: None,
+            take_over: false,
             listen: String::new(),
             admin: String::new(),
             workers: 2,

@@ -12,6 +12,7 @@ mod kills;
 mod native;
 mod pubsub;
 mod refused;
+mod restart;
 mod stories;
 mod transactions;
 mod trouble;
@@ -57,6 +58,8 @@ on_local_store![
     pubsub::each_message_arrives_once_while_the_slot_moves,
     pubsub::listeners_follow_a_planned_promotion,
     pubsub::listeners_at_a_dead_master_are_disconnected,
+    restart::no_client_notices,
+    restart::a_successor_that_dies_changes_nothing,
     transactions::are_taken_back_before_a_slot_moves,
     transactions::count_right_while_a_slot_moves_to_and_fro,
     refused::writes_wait_for_the_new_master,

@@ -86,6 +86,18 @@ impl ProxyBuilder {
         sandbox: &Sandbox,
         env: &[(&str, &str)],
     ) -> Result<Process, KitError> {
+        let process = self.spawn(client, admin, sandbox, env)?;
+        process.wait_ready(READY, || answers(client.port()).unwrap_or(false))?;
+        Ok(process)
+    }
+
+    fn spawn(
+        &self,
+        client: &PortLease,
+        admin: &PortLease,
+        sandbox: &Sandbox,
+        env: &[(&str, &str)],
+    ) -> Result<Process, KitError> {
         let program = match &self.program {
             Some(path) => path.clone(),
             None => try_bin("codis-proxy")?,
@@ -104,10 +116,7 @@ impl ProxyBuilder {
             args.extend(["--config".into(), path.display().to_string()]);
         }
         args.extend(self.args.iter().cloned());
-        let process =
-            Process::start(&format!("codis-proxy-{}", client.port()), &program, args, env, sandbox)?;
-        process.wait_ready(READY, || answers(client.port()).unwrap_or(false))?;
-        Ok(process)
+        Process::start(&format!("codis-proxy-{}", client.port()), &program, args, env, sandbox)
     }
 }
 
@@ -187,6 +196,24 @@ impl ProxyProcess {
     pub fn restart_to_die_at(&mut self, nth: u64) {
         // That it ended at once is what was asked for; `Process::is_running` tells.
         let _ = self.relaunch(&[("CODIS_CRASH_AT", &nth.to_string())]);
+    }
+
+    /// Starts one more process with the same addresses and arguments that takes this one's place
+    /// (`--take-over`), and waits for nothing. With `env` set for it.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[track_caller]
+    #[must_use]
+    pub fn successor(&self, env: &[(&str, &str)]) -> Process {
+        let options = self.options.clone().arg("--take-over");
+        must(options.spawn(&self.client, &self.admin, self.process.sandbox(), env))
+    }
+
+    /// From now on this is the process; returns the one before.
+    #[must_use]
+    pub fn succeeded_by(&mut self, successor: Process) -> Process {
+        std::mem::replace(&mut self.process, successor)
     }
 
     fn relaunch(&mut self, env: &[(&str, &str)]) -> Result<(), KitError> {
