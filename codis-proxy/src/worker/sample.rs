@@ -171,7 +171,9 @@ impl Worker {
         if !sampler.enabled {
             return;
         }
-        let requests = self.totals.requests - std::mem::replace(&mut sampler.requests, self.totals.requests);
+        // A request that is put back is not counted before it comes again, so there may be fewer.
+        let before = std::mem::replace(&mut sampler.requests, self.totals.requests);
+        let requests = self.totals.requests.saturating_sub(before);
         sampler.gap = (requests / PER_TICK).clamp(1, MAX_GAP);
         // After a burst it must not take long until the next one is looked at.
         self.sample_in = self.sample_in.min(2 * sampler.gap as u32);
