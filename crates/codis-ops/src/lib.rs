@@ -23,6 +23,7 @@ mod permit;
 pub mod playground;
 mod removal;
 mod replication;
+pub mod settle;
 
 pub use admit::admit;
 pub use apply::{Receipt, apply};

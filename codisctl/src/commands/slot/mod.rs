@@ -5,6 +5,7 @@ mod init;
 mod key;
 mod list;
 mod map;
+mod set_state;
 
 use crate::{error::Done, session::Session};
 
@@ -14,6 +15,7 @@ pub(crate) enum Slot {
     List(list::ListArgs),
     Init(init::InitArgs),
     Assign(assign::AssignArgs),
+    SetState(set_state::SetStateArgs),
     Key(key::KeyArgs),
 }
 
@@ -23,6 +25,7 @@ pub(super) async fn run(session: &Session, verb: &Slot) -> Done {
         Slot::List(args) => list::run(session, args).await,
         Slot::Init(args) => init::run(session, args).await,
         Slot::Assign(args) => assign::run(session, args).await,
+        Slot::SetState(args) => set_state::run(session, args).await,
         Slot::Key(args) => key::run(session, args).await,
     }
 }

@@ -19,6 +19,7 @@ mod promote;
 mod proxy;
 mod rebalance;
 mod refusal;
+mod settle;
 mod tasks;
 mod upkeep;
 
@@ -31,6 +32,7 @@ pub use promote::promote;
 pub use proxy::{clear_fences, offline, online};
 pub use rebalance::{Burden, drain, rebalance};
 pub use refusal::{Refusal, RefusalKind};
+pub use settle::{set_online, to_prove};
 pub use tasks::{cancel_tasks, delete_go_tasks, delete_tasks, pause_tasks, resume_tasks};
 pub use upkeep::{Holder, clear_dashboard, clear_locks, collect_actions};
 

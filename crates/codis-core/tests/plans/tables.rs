@@ -1,8 +1,11 @@
 //! What is planned, and what is refused with which reason.
 
+use std::collections::BTreeMap;
+
 use codis_core::plan::{self, Holder, RefusalKind, Step};
 use codis_core::{
-    Cluster, Dashboard, Gap, GroupId, LockEntry, MoveState, MoverLease, ProxyState, Role, SlotId, Versioned,
+    Cluster, Dashboard, Gap, GroupId, LockEntry, MoveState, MoverLease, ProxyState, Role, SlotId, SlotStatus,
+    Versioned,
 };
 
 use crate::world::{addr, product, proxy, refused, run, slots, stock};
@@ -389,6 +392,30 @@ fn tasks_are_paused_and_resumed_by_number() {
     run(&mut cluster, plan);
     assert_eq!(states(&cluster), [MoveState::Pending, MoveState::Pending]);
     refused(plan::resume_tasks(&cluster, &[99]), RefusalKind::Missing, "no such task");
+}
+
+#[test]
+fn a_slot_goes_online_by_hand_only_if_its_source_was_looked_through() {
+    let mut cluster = product();
+    let slot = cluster.slot(SlotId::new(5).unwrap()).unwrap().clone();
+    let moving = slot.migrate(GroupId(1), GroupId(2));
+    cluster.apply(&Step::PutSlots(vec![Versioned::new(moving, slot.version)]));
+    let asked = slots("4-5");
+    let sources = plan::to_prove(&cluster, &asked).unwrap();
+    assert_eq!(sources.into_iter().collect::<Vec<_>>(), [(GroupId(1), slots("5"))]);
+    let proved = |port| BTreeMap::from([(GroupId(1), addr(port))]);
+    let master = cluster.groups[&GroupId(1)].master().unwrap().addr.port();
+    let other = plan::set_online(&cluster, &asked, &proved(1));
+    refused(other, RefusalKind::Unsafe, "not been looked through");
+    let plan = plan::set_online(&cluster, &asked, &proved(master));
+    run(&mut cluster, plan);
+    let there = cluster.slot(SlotId::new(5).unwrap()).unwrap();
+    assert_eq!((there.status, there.group), (SlotStatus::Online, Some(GroupId(2))));
+    assert!(plan::set_online(&cluster, &asked, &BTreeMap::new()).unwrap().steps.is_empty());
+
+    let blocked = cluster.slot(SlotId::new(6).unwrap()).unwrap().clone();
+    cluster.apply(&Step::PutSlots(vec![Versioned::new(blocked.pre_migrate(), blocked.version)]));
+    refused(plan::set_online(&cluster, &slots("6"), &BTreeMap::new()), RefusalKind::Unsafe, "in pre_migrate");
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use codis_core::{MoveState, SlotSet, SlotStatus, slot_of_key};
+use codis_core::{MoveState, SlotSet, SlotStatus, Versioned, slot_of_key};
 use codis_ops::{
-    Event, Events, FailureKind, WavePhase, audit,
+    Consent, Event, Events, FailureKind, Permit, WavePhase, apply, audit,
     mover::{RunOptions, Verify, run},
+    settle,
 };
 use codis_testkit::{RedisServer, eventually_async, need};
 
@@ -319,6 +320,48 @@ async fn a_slot_with_a_big_key_stays_and_the_others_move() {
     assert_eq!(report.slots_moved, 1);
     assert_eq!(scene.d.client().call(&["HLEN", "big"]).unwrap().text(), "60000");
     scene.assert_moved(&asked).await;
+}
+
+#[tokio::test]
+async fn a_slot_goes_online_by_hand_only_when_nothing_is_left_behind() {
+    need!("redis");
+    let scene = Scene::set(2000).await;
+    let home = slots("100-101");
+    let cx = scene.open().await;
+    let cluster = cx.load().await.unwrap();
+    let moving: Vec<_> = home
+        .iter()
+        .map(|id| cluster.slot(id).unwrap())
+        .map(|slot| Versioned::new(slot.migrate(S, D), slot.version))
+        .collect();
+    cx.product().put_slots(&moving).await.unwrap();
+
+    let refused = settle::plan_online(&cx, &home).await.unwrap_err();
+    assert_eq!((refused.kind, refused.place.as_str()), (FailureKind::Unsafe, scene.s.addr().as_str()));
+    let mut there: Vec<String> = (0..2000).map(|n| format!("k:{n}")).collect();
+    there.retain(|key| home.contains(slot_of_key(key.as_bytes())));
+    assert!(
+        refused.why.starts_with(&format!("it still holds {} keys of slots 100-101", there.len())),
+        "{refused}"
+    );
+    assert!(there.iter().any(|key| refused.why.contains(key)), "{refused}");
+
+    for key in &there {
+        scene.s.client().call(&["DEL", key]).unwrap();
+    }
+    let plan = settle::plan_online(&cx, &home).await.unwrap();
+    apply(&cx, &plan, Permit::new(&plan, Consent::YesFlag), &Events::none()).await.unwrap();
+    let cluster = scene.load().await;
+    let owners: Vec<_> = home.iter().map(|id| cluster.slot(id).unwrap().value.clone()).collect();
+    assert!(
+        owners.iter().all(|slot| slot.status == SlotStatus::Online && slot.group == Some(D)),
+        "{owners:?}"
+    );
+    let record = audit::list(&cx, 1).await.unwrap().remove(0);
+    assert!(record.plan.contains(&format!("of which {} holds no key", scene.s.addr())), "{record:?}");
+    // Again: nothing to do.
+    assert!(settle::plan_online(&cx, &home).await.unwrap().steps.is_empty());
+    cx.close().await;
 }
 
 #[tokio::test]
