@@ -101,6 +101,18 @@ pub(crate) struct MoveLimits {
     pub(crate) connect_timeout: Duration,
 }
 
+/// Which servers are asked for what only reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum ReadFrom {
+    /// Masters.
+    #[default]
+    Master,
+    /// Slaves, in turn, where one is fresh enough.
+    ReplicaPreferred,
+    /// Whoever answers soonest of the master and the slaves that are fresh enough.
+    Nearest,
+}
+
 /// Bounds of the data path. Each says what happens when it is reached.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
@@ -149,6 +161,10 @@ pub(crate) struct Limits {
     /// Time for which a request is kept that a server has not executed because it is no master any more, or is not to
     /// be (2 s); then the client gets the error. 0, as without a store: at once.
     pub(crate) hold_timeout: Duration,
+    /// Who is asked for what only reads (the master).
+    pub(crate) read_from: ReadFrom,
+    /// How old what a slave answers may be (1 s).
+    pub(crate) max_lag: Duration,
     /// FLUSHALL and FLUSHDB are carried out (no); else they are refused.
     pub(crate) allow_flush: bool,
     /// A request that takes at least so long stands in the slow log (10 ms).
@@ -198,6 +214,8 @@ impl Default for Limits {
             max_pinned: 1000,
             stop_grace: Duration::from_secs(5),
             hold_timeout: Duration::from_secs(2),
+            read_from: ReadFrom::Master,
+            max_lag: Duration::from_secs(1),
             allow_flush: false,
             slowlog_slower_than: Duration::from_millis(10),
             slowlog_max_len: 128,

@@ -5,6 +5,7 @@ mod args;
 mod budget;
 mod config;
 mod follow;
+mod freshness;
 mod hot;
 mod journal;
 mod moving;

@@ -4,6 +4,8 @@
 //! replaced as a whole by `Workers::install`, never changed in place, so a worker cannot see half
 //! of a change.
 
+use std::collections::BTreeMap;
+
 use codis_core::{Addr, SLOT_COUNT, SlotId};
 
 /// A server as the data path and the hand-over reach it.
@@ -78,12 +80,15 @@ pub(crate) struct Table {
     /// is void: routes that are the same again may have been others in between.
     pub(crate) membership: u64,
     routes: Vec<Route>,
+    /// Slaves of masters, as the store lists them; reads may go there.
+    pub(crate) slaves: BTreeMap<Addr, Vec<Addr>>,
 }
 
 impl Table {
     /// A table in which no slot is assigned.
     pub(crate) fn unassigned() -> Self {
-        Self { epoch: 0, membership: 0, routes: vec![Route::Unassigned; usize::from(SLOT_COUNT)] }
+        let routes = vec![Route::Unassigned; usize::from(SLOT_COUNT)];
+        Self { epoch: 0, membership: 0, routes, slaves: BTreeMap::new() }
     }
 
     /// The route of a slot.

@@ -24,6 +24,7 @@ use tokio::{
 use crate::{
     budget::Budget,
     config::{Config, Limits},
+    freshness::Freshness,
     hot,
     journal::{Cause, Journal},
     nudge::Nudge,
@@ -52,6 +53,7 @@ struct Inner {
     registry: Arc<Registry>,
     journal: Arc<Journal>,
     nudge: Arc<Nudge>,
+    freshness: Arc<Freshness>,
     stopping: AtomicBool,
     acceptor: Mutex<Option<AbortHandle>>,
 }
@@ -68,6 +70,7 @@ impl Workers {
         let scripts = Arc::new(Scripts::default());
         let budget = Arc::new(Budget::new(limits.max_memory, config.workers));
         let nudge = Arc::new(Nudge::default());
+        let freshness = Arc::new(Freshness::default());
         let shared = Shared {
             limits: limits.clone(),
             registry: registry.clone(),
@@ -75,6 +78,7 @@ impl Workers {
             journal: journal.clone(),
             budget,
             nudge: nudge.clone(),
+            freshness: freshness.clone(),
         };
         let mut orders = Vec::new();
         for number in 0..config.workers {
@@ -97,10 +101,16 @@ impl Workers {
             registry,
             journal,
             nudge,
+            freshness,
             stopping: AtomicBool::new(false),
             acceptor: Mutex::new(None),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// How far slaves are behind, to be told here.
+    pub(crate) fn freshness(&self) -> Arc<Freshness> {
+        self.inner.freshness.clone()
     }
 
     /// Through which workers say that a server is no master.

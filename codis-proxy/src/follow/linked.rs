@@ -28,25 +28,47 @@ pub(super) async fn linked_slaves(master: &Addr, password: Option<&Secret>) -> R
 }
 
 async fn ask(master: &Addr, password: Option<&Secret>) -> Result<u32, String> {
-    let text = |e: std::io::Error| e.to_string();
-    let mut stream = TcpStream::connect((master.host(), master.port())).await.map_err(text)?;
-    let mut request = Vec::new();
-    if let Some(password) = password {
-        let words = password.auth();
+    count(&Asking::open(master, password).await?.info_replication().await?)
+}
+
+/// A connection to a server that is asked what it says of its replication.
+pub(super) struct Asking {
+    stream: TcpStream,
+    answer: Vec<u8>,
+}
+
+impl Asking {
+    /// Connects and logs in.
+    ///
+    /// # Errors
+    /// Why that did not work, as text for the log.
+    pub(super) async fn open(server: &Addr, password: Option<&Secret>) -> Result<Self, String> {
+        let stream = TcpStream::connect((server.host(), server.port())).await.map_err(|e| e.to_string())?;
+        let mut open = Self { stream, answer: Vec::new() };
+        if let Some(password) = password {
+            open.call(&password.auth()).await?;
+        }
+        Ok(open)
+    }
+
+    /// What `INFO replication` says.
+    ///
+    /// # Errors
+    /// Why there is no answer, as text for the log.
+    pub(super) async fn info_replication(&mut self) -> Result<String, String> {
+        self.call(&[&b"INFO"[..], b"replication"]).await
+    }
+
+    async fn call<W: AsRef<[u8]>>(&mut self, words: &[W]) -> Result<String, String> {
+        let mut request = Vec::new();
         codis_resp::push_array_header(&mut request, words.len());
-        words.iter().for_each(|word| codis_resp::push_bulk(&mut request, word));
+        words.iter().for_each(|word| codis_resp::push_bulk(&mut request, word.as_ref()));
+        self.stream.write_all(&request).await.map_err(|e| e.to_string())?;
+        let end = reply(&mut self.stream, &mut self.answer).await?;
+        let text = String::from_utf8_lossy(&self.answer[..end]).into_owned();
+        self.answer.drain(..end);
+        Ok(text)
     }
-    codis_resp::push_array_header(&mut request, 2);
-    codis_resp::push_bulk(&mut request, b"INFO");
-    codis_resp::push_bulk(&mut request, b"replication");
-    stream.write_all(&request).await.map_err(text)?;
-    let mut answer = Vec::new();
-    if password.is_some() {
-        let end = reply(&mut stream, &mut answer).await?;
-        answer.drain(..end);
-    }
-    let end = reply(&mut stream, &mut answer).await?;
-    count(&String::from_utf8_lossy(&answer[..end]))
 }
 
 /// Reads until `answer` begins with a whole reply, and returns its length. An error reply is an error.

@@ -12,6 +12,7 @@ mod error;
 mod hand_over;
 mod identity;
 mod join;
+mod lag;
 mod linked;
 mod load;
 mod routes;
@@ -24,7 +25,7 @@ use codis_core::{Proxy, ProxyState, Versioned};
 use codis_store::{ConnectOptions, ErrorKind, Product, Store, StoreAddr, StoreError};
 use tokio::sync::mpsc;
 
-use crate::config::{Config, FollowConfig, Secret};
+use crate::config::{Config, FollowConfig, ReadFrom, Secret};
 use crate::report::causes;
 use crate::restart::{Doors, Successor};
 use crate::shutdown::Shutdown;
@@ -32,6 +33,7 @@ use crate::status::Status;
 use crate::table::Table;
 use crate::workers::Workers;
 pub(crate) use error::FollowError;
+use lag::Lag;
 use routes::View;
 
 /// First and longest pause between two attempts to do something with the store.
@@ -64,6 +66,9 @@ pub(crate) async fn run(
         () = shutdown.asked() => return Ok(()),
         connected = connect(&address, follow.start_timeout) => connected?,
     };
+    let limits = &config.limits;
+    let lag = (limits.read_from != ReadFrom::Master)
+        .then(|| Lag::new(workers.freshness(), limits.max_lag, limits.password.clone()));
     let mut follower = Follower {
         product: Product::new(connected, follow.product.clone()),
         address,
@@ -74,6 +79,7 @@ pub(crate) async fn run(
         view: View::empty(),
         membership: 0,
         seen: None,
+        lag,
         workers,
         doors,
         joined: false,
@@ -146,6 +152,8 @@ struct Follower {
     membership: u64,
     /// The newest action that was looked at.
     seen: Option<u64>,
+    /// Measures slaves, if they may be read.
+    lag: Option<Lag>,
     workers: Workers,
     doors: Doors,
     /// It has been online.
@@ -222,6 +230,9 @@ impl Follower {
         }
         if troubles.len() > 3 {
             tracing::error!(more = troubles.len() - 3, "further slots cannot be resolved");
+        }
+        if let Some(lag) = &mut self.lag {
+            lag.measure(&table);
         }
         Arc::new(table)
     }

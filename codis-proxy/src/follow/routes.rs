@@ -119,6 +119,12 @@ impl View {
     pub(super) fn table(&mut self, old: &Table, epoch: u64) -> (Table, Vec<Trouble>) {
         let mut table = Table::unassigned();
         table.epoch = epoch;
+        for group in self.groups.values() {
+            let slaves: Vec<Addr> = group.slaves().map(|server| server.addr.clone()).collect();
+            if let Some(master) = group.master().filter(|_| !slaves.is_empty()) {
+                table.slaves.insert(master.addr.clone(), slaves);
+            }
+        }
         let mut troubles = Vec::new();
         for id in SlotId::all() {
             let ownership = self.slots[id.index()].as_ref().map(|slot| (slot.status, slot.group, slot.from));

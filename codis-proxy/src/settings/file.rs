@@ -205,6 +205,9 @@ fn checked(takes: Takes, value: &DeValue<'_>) -> Option<Value> {
         (Takes::Text, DeValue::String(text)) => Some(Value::Text(text.to_string())),
         (Takes::Address, DeValue::String(text)) if is_address(text) => Some(Value::Text(text.to_string())),
         (Takes::Flag, DeValue::Boolean(flag)) => Some(Value::Flag(*flag)),
+        (Takes::Word(words), DeValue::String(text)) => {
+            words.contains(&&**text).then(|| Value::Text(text.to_string()))
+        }
         (Takes::Whole(least, most), DeValue::Integer(number)) => {
             let number = u64::from_str_radix(number.as_str(), number.radix()).ok()?;
             (least..=most).contains(&number).then_some(Value::Whole(number))

@@ -12,6 +12,8 @@ pub(super) enum Takes {
     Address,
     /// `true` or `false`.
     Flag,
+    /// One of these words.
+    Word(&'static [&'static str]),
     /// A whole number between these.
     Whole(u64, u64),
     /// A number of seconds between these; a fraction will do.
@@ -26,6 +28,7 @@ impl Takes {
             Self::Text => "text in double quotes".to_owned(),
             Self::Address => "an address in double quotes: host:port".to_owned(),
             Self::Flag => "true or false".to_owned(),
+            Self::Word(words) => format!("one of {}", words.join(", ")),
             Self::Whole(least, most) => format!("a whole number from {least} to {most}"),
             Self::Seconds(least, most) => format!("a number of seconds from {least} to {most}"),
             Self::Anything => "anything".to_owned(),
@@ -104,6 +107,8 @@ pub(super) const KEYS: &[Key] = &[
     proxy("max_parked", COUNT_OR_NONE, "max_parked = 10000"),
     proxy("park_timeout", WAIT_OR_ZERO, "park_timeout = 5"),
     proxy("hold_timeout", WAIT_OR_ZERO, "hold_timeout = 2"),
+    proxy("read_from", Takes::Word(&["master", "replica-preferred", "nearest"]), "read_from = \"nearest\""),
+    proxy("max_lag", WAIT, "max_lag = 1"),
     proxy("max_pinned", COUNT_OR_NONE, "max_pinned = 1000"),
     proxy("stop_grace", WAIT_OR_ZERO, "stop_grace = 5"),
     proxy("allow_flush", Takes::Flag, "allow_flush = false"),

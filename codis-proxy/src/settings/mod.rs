@@ -18,7 +18,7 @@ use codis_core::{ProductName, ProxyId};
 use self::file::File;
 use crate::{
     args::Args,
-    config::{Config, FollowConfig, Limits, Mode, Secret, User},
+    config::{Config, FollowConfig, Limits, Mode, ReadFrom, Secret, User},
     report::Report,
 };
 
@@ -63,6 +63,7 @@ pub(crate) fn configure(args: Args) -> Result<Config, ConfigError> {
     if matches!(mode, Mode::Static(_)) {
         // Nobody would name another master.
         limits.hold_timeout = Duration::ZERO;
+        limits.read_from = ReadFrom::Master;
     }
     let control = args.control.clone().or_else(|| file.text("proxy.control").map(PathBuf::from));
     if args.take_over && control.is_none() {
@@ -143,6 +144,12 @@ fn limits(file: &File, password: Option<Secret>, users: Vec<User>) -> Limits {
         max_parked: whole("proxy.max_parked", default.max_parked),
         park_timeout: seconds("proxy.park_timeout", default.park_timeout),
         hold_timeout: seconds("proxy.hold_timeout", default.hold_timeout),
+        read_from: match file.text("proxy.read_from") {
+            Some("replica-preferred") => ReadFrom::ReplicaPreferred,
+            Some("nearest") => ReadFrom::Nearest,
+            _ => default.read_from,
+        },
+        max_lag: seconds("proxy.max_lag", default.max_lag),
         max_pinned: whole("proxy.max_pinned", default.max_pinned),
         stop_grace: seconds("proxy.stop_grace", default.stop_grace),
         allow_flush: file.flag("proxy.allow_flush").unwrap_or(default.allow_flush),

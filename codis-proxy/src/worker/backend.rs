@@ -83,6 +83,8 @@ pub(super) struct Backend {
     pub(super) waker: Option<Waker>,
     pub(super) out: OutBuf,
     pub(super) pending: VecDeque<Pending>,
+    /// Until when the answers to reads from a slave, in their order, can be used; of the worker's clock.
+    pub(super) deadlines: VecDeque<u64>,
     /// Where the request ends that was answered last.
     pub(super) answered: u32,
     pub(super) partial: Option<Box<PartialReply>>,
@@ -124,6 +126,7 @@ impl Backend {
             waker: None,
             out: OutBuf::default(),
             pending: VecDeque::new(),
+            deadlines: VecDeque::new(),
             answered: 0,
             partial: None,
             waiters: Vec::new(),

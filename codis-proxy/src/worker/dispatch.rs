@@ -101,6 +101,11 @@ impl Worker {
         {
             return outcome;
         }
+        if self.replicas.is_some()
+            && let Some(outcome) = self.read_elsewhere(id, command, frame)
+        {
+            return outcome;
+        }
         match row.class {
             Class::Slot => self.one_slot(id, command, frame, verdict),
             Class::Mget | Class::Mset | Class::Sum => self.split(id, command, frame, verdict),

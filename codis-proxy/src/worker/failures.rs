@@ -71,7 +71,9 @@ impl Worker {
         why: &str,
     ) {
         let (session, slot) = match pending.asker {
-            Asker::Session { session, slot, .. } => (Some(session as SessionId), Some(slot)),
+            Asker::Session { session, slot, .. } | Asker::Away { session, slot, .. } => {
+                (Some(session as SessionId), Some(slot))
+            }
             Asker::Split { split, part } => match self.part_of(split, part) {
                 Some((session, slot)) => (Some(session), slot),
                 // A request of our own.

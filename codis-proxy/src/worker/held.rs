@@ -112,7 +112,9 @@ impl Worker {
     /// Whose reply comes next from a server.
     fn asker(&self, id: BackendId) -> Option<SessionId> {
         match self.backends[id].pending.front()?.asker {
-            Asker::Session { session, .. } | Asker::Pinned { session, .. } => Some(session as SessionId),
+            Asker::Session { session, .. } | Asker::Pinned { session, .. } | Asker::Away { session, .. } => {
+                Some(session as SessionId)
+            }
             Asker::Split { split, .. } => self.splits.asker(split as usize),
             Asker::Own { .. } | Asker::WriteStop => None,
         }

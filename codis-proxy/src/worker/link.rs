@@ -112,6 +112,10 @@ impl Worker {
     /// A connection cannot be used any more. Exactly the requests it holds fail.
     pub(super) fn lose(&mut self, id: BackendId, cause: Cause, why: &str) {
         let Some(backend) = self.backends.get_mut(id) else { return };
+        if !backend.deadlines.is_empty() {
+            self.recall(id, true);
+        }
+        let backend = &mut self.backends[id];
         let State::Up(link) = std::mem::replace(&mut backend.state, State::Down) else { return };
         let mut slots: Vec<SlotId> = Vec::new();
         for pending in &self.backends[id].pending {
@@ -119,7 +123,7 @@ impl Worker {
                 Asker::Session { slot, .. } => slots.push(slot),
                 Asker::Split { split, part } => slots.extend(self.part_slots(split, part)),
                 // Their slot is that of the connection.
-                Asker::Pinned { .. } | Asker::Own { .. } | Asker::WriteStop => {}
+                Asker::Pinned { .. } | Asker::Own { .. } | Asker::Away { .. } | Asker::WriteStop => {}
             }
         }
         let name = link.name.clone();
@@ -193,7 +197,8 @@ impl Worker {
                 Asker::Pinned { session, seq, .. } => {
                     self.deliver_pinned(session as SessionId, seq, Payload::Slice(&reply));
                 }
-                Asker::Own { .. } | Asker::WriteStop => {}
+                // Reads from slaves have been recalled.
+                Asker::Away { .. } | Asker::Own { .. } | Asker::WriteStop => {}
             }
         }
         for session in waiters {

@@ -30,6 +30,7 @@ mod pinned_multi;
 mod proto;
 mod pubsub;
 mod receive;
+mod replicas;
 mod replies;
 mod sample;
 mod scripts;
@@ -74,6 +75,7 @@ use self::{
     pinned::Pins,
     proto::Proto,
     pubsub::PubSub,
+    replicas::Replicas,
     sample::Sampler,
     scripts::Given,
     session::{Session, SessionId},
@@ -83,7 +85,8 @@ use self::{
 };
 use crate::{
     budget::Budget,
-    config::{Limits, MoveLimits},
+    config::{Limits, MoveLimits, ReadFrom},
+    freshness::Freshness,
     hot::HotReport,
     journal::Journal,
     moving::Movers,
@@ -117,6 +120,8 @@ pub(crate) struct Shared {
     pub(crate) budget: Arc<Budget>,
     /// Told of servers that are no masters.
     pub(crate) nudge: Arc<Nudge>,
+    /// How far slaves are behind.
+    pub(crate) freshness: Arc<Freshness>,
 }
 
 /// What a worker is asked to do.
@@ -189,6 +194,8 @@ struct Worker {
     pins: Pins,
     pubsub: PubSub,
     kept: Kept,
+    /// Where reads may go instead of the masters; `None`: nowhere.
+    replicas: Option<Box<Replicas>>,
     /// Told of servers that are no masters.
     nudge: Arc<Nudge>,
     movers: Movers,
@@ -267,12 +274,13 @@ async fn serve(shared: Shared, mut orders: mpsc::Receiver<Order>) {
 
 impl Worker {
     fn new(shared: Shared) -> Rc<RefCell<Self>> {
-        let Shared { limits, registry, scripts, journal, budget, nudge } = shared;
+        let Shared { limits, registry, scripts, journal, budget, nudge, freshness } = shared;
         let movers = Movers::new(MoveLimits {
             password: limits.password.clone(),
             connect_timeout: limits.connect_timeout,
         });
         let parser = RequestParser::new(request_limits(&limits));
+        let started = Instant::now();
         let sampler = Sampler::new(limits.statistics);
         let (sample_in, big_from) = sampler.thresholds();
         Rc::new_cyclic(|me| {
@@ -304,6 +312,7 @@ impl Worker {
                 pins: Pins::default(),
                 pubsub: PubSub::default(),
                 kept: Kept::default(),
+                replicas: Replicas::new(&limits, freshness, started),
                 nudge,
                 movers,
                 pool: Pool::default(),
@@ -313,7 +322,7 @@ impl Worker {
                 dirty_backends: Vec::new(),
                 flusher: None,
                 flush_asked: false,
-                started: Instant::now(),
+                started,
                 now: 0,
                 ticks: 0,
                 next_token: 0,
@@ -356,7 +365,7 @@ impl Worker {
     /// One that many sessions share; what is on its way there can be sent again.
     fn add_shared_backend(&mut self, addr: Addr, proto: Proto) -> BackendId {
         let id = self.add_backend(addr, proto);
-        if !self.limits.hold_timeout.is_zero() {
+        if !self.limits.hold_timeout.is_zero() || self.limits.read_from != ReadFrom::Master {
             self.backends[id].out = OutBuf::with_log(kept::MAX_BYTES);
         }
         id

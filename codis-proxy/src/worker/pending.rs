@@ -19,6 +19,8 @@ pub(super) enum Asker {
     Pinned { session: u32, seq: u32, last: bool },
     /// Nobody: it was asked by the proxy itself, on a pinned connection.
     Own { last: bool },
+    /// A session, which reads from a slave.
+    Away { session: u32, seq: u32, slot: SlotId },
     /// The proxy, whether somebody has stopped writes there.
     WriteStop,
 }

@@ -166,6 +166,7 @@ impl Worker {
                 self.deliver_pinned(session as SessionId, seq, payload);
                 self.pinned_reply(id, false, last, failed);
             }
+            Asker::Away { .. } => self.away_reply(id, &pending, start, payload),
             Asker::Own { .. } | Asker::WriteStop => {}
         }
         Ok(Some(run))

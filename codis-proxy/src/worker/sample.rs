@@ -138,7 +138,7 @@ impl Worker {
     #[cold]
     pub(super) fn big_reply(&mut self, backend: BackendId, pending: &Pending, bytes: usize) {
         let slot = match pending.asker {
-            Asker::Session { slot, .. } => Some(slot),
+            Asker::Session { slot, .. } | Asker::Away { slot, .. } => Some(slot),
             Asker::Split { split, part } => self.part_of(split, part).and_then(|(_, slot)| slot),
             Asker::Pinned { .. } => self.backends[backend].pinned.as_ref().and_then(|pinned| pinned.slot()),
             Asker::Own { .. } | Asker::WriteStop => return,

@@ -20,6 +20,7 @@ use super::{
     pinned::Pinning,
     proto::Proto,
     pubsub::Subs,
+    replicas::Reads,
 };
 use crate::restart::Muted;
 
@@ -145,6 +146,8 @@ pub(super) struct Session {
     pub(super) last: Option<CommandId>,
     pub(super) mute: Mute,
     pub(super) library: Option<Box<Library>>,
+    /// What it must know if it may read from slaves.
+    pub(super) reads: Option<Box<Reads>>,
     /// Requests of it were refused and are kept; it is not read before they are answered.
     pub(super) keeping: bool,
 }
@@ -179,6 +182,7 @@ impl Session {
             last: None,
             mute: Mute::default(),
             library: None,
+            reads: None,
             keeping: false,
         }
     }

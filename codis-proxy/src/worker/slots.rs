@@ -47,6 +47,8 @@ pub(super) struct Install {
 pub(super) struct Slots {
     states: Vec<SlotState>,
     installs: Vec<Install>,
+    /// Since when each has its route, microseconds of the worker's clock.
+    since: Vec<u64>,
     /// Sessions that wait for a slot, with the token of their wait.
     parked: BTreeMap<SlotId, Vec<(SessionId, u64)>>,
 }
@@ -54,7 +56,14 @@ pub(super) struct Slots {
 impl Slots {
     pub(super) fn new() -> Self {
         let state = SlotState { route: LocalRoute::Unassigned, unfinished: 0, draining: false };
-        Self { states: vec![state; usize::from(SLOT_COUNT)], installs: Vec::new(), parked: BTreeMap::new() }
+        let count = usize::from(SLOT_COUNT);
+        let (states, since) = (vec![state; count], vec![0; count]);
+        Self { states, installs: Vec::new(), since, parked: BTreeMap::new() }
+    }
+
+    /// Since when a slot has its route; whoever has everything from before is up to date with its move.
+    pub(super) fn since(&self, slot: SlotId) -> u64 {
+        self.since[slot.index()]
     }
 
     #[inline]
@@ -96,12 +105,16 @@ impl Slots {
 impl Worker {
     /// Takes over a table; `done` is told when nothing under the old routes is unfinished.
     pub(super) fn install(&mut self, table: Arc<Table>, done: oneshot::Sender<()>) {
+        self.look_at_clock();
         let old = std::mem::replace(&mut self.table, table);
         let table = self.table.clone();
         self.use_backends(&table);
+        self.use_replicas(&table);
         self.plan = None;
         if table.membership != old.membership {
             SlotId::all().for_each(|slot| self.movers.clear(slot));
+            // They may have had others in between.
+            self.slots.since.fill(self.now);
         }
         let changed: Vec<SlotId> = table.changed_from(&old).collect();
         for &slot in &changed {
@@ -199,6 +212,7 @@ impl Worker {
         let state = &mut self.slots.states[slot.index()];
         state.route = route.unwrap_or(LocalRoute::Unassigned);
         state.draining = false;
+        self.slots.since[slot.index()] = self.now;
         self.kept.look_again();
         for (session, token) in self.slots.parked.remove(&slot).unwrap_or_default() {
             let waiting = self.sessions.get_mut(session);

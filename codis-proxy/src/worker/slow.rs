@@ -86,7 +86,9 @@ impl Worker {
     pub(super) fn late_reply(&mut self, backend: BackendId, pending: &Pending) {
         let sent = self.backends[backend].sent.when(pending.end).unwrap_or(self.now);
         let (session, seq, slot) = match pending.asker {
-            Asker::Session { session, seq, slot } => (session, seq, Some(slot)),
+            Asker::Session { session, seq, slot } | Asker::Away { session, seq, slot } => {
+                (session, seq, Some(slot))
+            }
             Asker::Pinned { session, seq, .. } => match &self.backends[backend].pinned {
                 // It was asked to take long.
                 Some(pinned) if pinned.blocked.is_some() => return,

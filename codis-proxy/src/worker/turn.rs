@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use super::{
     Worker,
-    backend::{BackendId, State},
+    backend::{Backend, BackendId, State},
     session::SessionId,
 };
 use crate::journal::Cause;
@@ -158,6 +158,13 @@ impl Worker {
     }
 
     fn tick_backends(&mut self) {
+        if self.replicas.is_some() {
+            let now = self.now;
+            let is_late = |backend: &Backend| backend.deadlines.front().is_some_and(|until| *until < now);
+            let late: Vec<BackendId> =
+                self.backends.iter().filter(|(_, b)| is_late(b)).map(|(id, _)| id).collect();
+            late.into_iter().for_each(|id| self.recall(id, false));
+        }
         let limit = self.limits.backend_timeout.as_micros() as u64;
         let mut late = Vec::new();
         let mut useless = Vec::new();

@@ -13,6 +13,7 @@ mod native;
 mod pubsub;
 mod refused;
 mod restart;
+mod slaves;
 mod stories;
 mod transactions;
 mod trouble;
@@ -71,6 +72,11 @@ on_local_store![
     refused::parts_of_split_requests_wait_alone,
     refused::what_blocks_waits_too,
     refused::scripts_and_transactions_are_not_sent_again,
+    slaves::no_read_is_older_than_allowed_while_the_slave_hangs,
+    slaves::no_read_is_older_than_allowed_while_the_stream_of_writes_stalls,
+    slaves::clients_read_what_they_have_written_and_in_order,
+    slaves::a_lost_slave_is_not_noticed,
+    slaves::a_slave_is_read_only_when_it_has_what_a_move_brought,
     trouble::waits_until_all_slots_are_ready,
     trouble::waits_to_be_told_to_go_online,
     trouble::registers_again_after_a_suspension,

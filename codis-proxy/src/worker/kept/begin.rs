@@ -33,7 +33,7 @@ impl Worker {
                 Some(asked_by) => asked_by,
                 None => return false,
             },
-            Asker::Pinned { .. } | Asker::Own { .. } | Asker::WriteStop => return false,
+            Asker::Pinned { .. } | Asker::Own { .. } | Asker::Away { .. } | Asker::WriteStop => return false,
         };
         let refusal = Refusal::of(reply.bytes()).filter(|_| is_plain(pending.command));
         if self.kept.held.contains_key(&session) {
@@ -144,7 +144,7 @@ impl Worker {
         let slots = match pending.asker {
             Asker::Session { slot, .. } => SmallVec::from_buf([slot]),
             Asker::Split { split, part } => self.part_slots(split, part).collect(),
-            Asker::Pinned { .. } | Asker::Own { .. } | Asker::WriteStop => return None,
+            Asker::Pinned { .. } | Asker::Own { .. } | Asker::Away { .. } | Asker::WriteStop => return None,
         };
         Some(Request {
             pending: *pending,
@@ -218,7 +218,7 @@ impl Worker {
                 self.kept.asked.remove(&id);
                 return;
             }
-            Asker::Pinned { .. } | Asker::Own { .. } => return,
+            Asker::Pinned { .. } | Asker::Own { .. } | Asker::Away { .. } => return,
         };
         let Some(held) = self.kept.held.get_mut(&session) else { return };
         let first = held.requests.front().filter(|_| held.phase.is_sent());

@@ -158,7 +158,7 @@ fn is_plain(command: CommandId) -> bool {
 }
 
 /// True if a command can be carried out twice without a difference.
-fn only_reads(command: CommandId) -> bool {
+pub(super) fn only_reads(command: CommandId) -> bool {
     command.command().flags & (flag::READ | flag::WRITE | flag::BLOCKING) == flag::READ
 }
 
@@ -205,7 +205,7 @@ impl Worker {
                 }
                 // Its slots have been ended already.
                 Asker::Split { split, part } => self.part_reply(split, part, Payload::Slice(&reply), true),
-                Asker::Pinned { .. } | Asker::Own { .. } | Asker::WriteStop => {}
+                Asker::Pinned { .. } | Asker::Own { .. } | Asker::Away { .. } | Asker::WriteStop => {}
             }
         }
     }
