@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{buffers::BIG, session::Payload};
+use super::{
+    buffers::{BIG, Pool},
+    session::Payload,
+};
 
 /// Places for which room is kept when nothing is owed.
 const KEEP_PLACES: usize = 128;
@@ -25,6 +28,7 @@ enum Place {
 pub(super) struct Early {
     /// From the reply that is owed first to the last one that is in.
     places: VecDeque<Place>,
+    /// Of the pool, while there is something in it.
     bytes: Vec<u8>,
 }
 
@@ -36,9 +40,12 @@ impl Early {
     }
 
     /// Keeps a reply that comes `place` places after the one that is owed first.
-    pub(super) fn keep(&mut self, place: usize, payload: Payload<'_>) {
+    pub(super) fn keep(&mut self, place: usize, payload: Payload<'_>, pool: &mut Pool) {
         let reply = match payload {
             Payload::Slice(bytes) => {
+                if self.bytes.capacity() == 0 {
+                    self.bytes = pool.take();
+                }
                 let start = self.bytes.len();
                 self.bytes.extend_from_slice(bytes);
                 Place::Copied { start, len: bytes.len() }
@@ -70,9 +77,9 @@ impl Early {
     }
 
     /// Forgets the bytes of replies that have been sent, if that is worth while.
-    pub(super) fn tidy(&mut self) {
+    pub(super) fn tidy(&mut self, pool: &mut Pool) {
         if self.places.is_empty() {
-            self.bytes.clear();
+            pool.give(std::mem::take(&mut self.bytes));
         } else if self.bytes.len() > BIG {
             self.compact();
         }
@@ -113,7 +120,7 @@ impl Early {
 
     /// True if it holds more room than is usually needed.
     pub(super) fn is_unusual(&self) -> bool {
-        self.bytes.capacity() > BIG || self.places.capacity() > KEEP_PLACES
+        self.places.capacity() > KEEP_PLACES
     }
 }
 
@@ -127,10 +134,10 @@ mod tests {
 
     #[test]
     fn replies_come_out_in_turn() {
-        let mut early = Early::default();
-        early.keep(3, Payload::Slice(b"d"));
-        early.keep(1, Payload::Slice(b"b"));
-        early.keep(2, Payload::Whole(Bytes::from_static(b"c")));
+        let (mut early, mut pool) = (Early::default(), Pool::default());
+        early.keep(3, Payload::Slice(b"d"), &mut pool);
+        early.keep(1, Payload::Slice(b"b"), &mut pool);
+        early.keep(2, Payload::Whole(Bytes::from_static(b"c")), &mut pool);
         assert_eq!(next(&mut early), None);
         early.skip();
         assert_eq!(next(&mut early).as_deref(), Some(&b"b"[..]));
@@ -142,17 +149,17 @@ mod tests {
 
     #[test]
     fn compacting_keeps_what_has_not_been_sent() {
-        let mut early = Early::default();
-        early.keep(1, Payload::Slice(&vec![b'x'; 2 * BIG]));
-        early.keep(3, Payload::Slice(b"last"));
+        let (mut early, mut pool) = (Early::default(), Pool::default());
+        early.keep(1, Payload::Slice(&vec![b'x'; 2 * BIG]), &mut pool);
+        early.keep(3, Payload::Slice(b"last"), &mut pool);
         early.skip();
         assert_eq!(next(&mut early).map(|bytes| bytes.len()), Some(2 * BIG));
         assert_eq!(next(&mut early), None);
-        early.tidy();
+        early.tidy(&mut pool);
         assert_eq!(early.bytes, b"last");
         early.skip();
         assert_eq!(next(&mut early).as_deref(), Some(&b"last"[..]));
-        early.tidy();
+        early.tidy(&mut pool);
         assert!(early.is_empty() && early.bytes.is_empty());
     }
 }

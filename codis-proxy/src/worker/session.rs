@@ -299,7 +299,7 @@ impl Session {
         } else if place < self.owed {
             // Whom nobody can tell any more needs no reply, only its place.
             let payload = if self.stream.is_some() { payload } else { Payload::Slice(b"") };
-            self.early.get_or_insert_default().keep(place as usize, payload);
+            self.early.get_or_insert_default().keep(place as usize, payload, pool);
         }
     }
 
@@ -357,7 +357,7 @@ impl Session {
             self.send(payload, pool);
             self.next_turn();
         }
-        early.tidy();
+        early.tidy(pool);
         self.early = Some(early).filter(|early| self.owed > 0 || !early.is_unusual());
     }
 
