@@ -2,7 +2,7 @@
 //!
 //! Everything a worker has is its own, so nothing is locked. A turn of the loop is: read what clients
 //! have sent and queue it for the servers, read what servers have answered and queue it for the
-//! clients, then write every queue that has grown, each with one system call ([`Worker::poll_flush`], which
+//! clients, then write every queue that has grown, each with one system call ([`turn::write_turns`], which
 //! runs after the tasks that were ready). The `RefCell` is borrowed for one step of one task and
 //! never across an await.
 
@@ -233,7 +233,7 @@ pub(crate) fn run(shared: Shared, orders: mpsc::Receiver<Order>) -> std::io::Res
 async fn serve(shared: Shared, mut orders: mpsc::Receiver<Order>) {
     let worker = Worker::new(shared);
     let flusher = worker.clone();
-    spawn_local(std::future::poll_fn(move |cx| flusher.borrow_mut().poll_flush(cx)));
+    spawn_local(turn::write_turns(flusher));
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stop = None;

@@ -129,6 +129,8 @@ pub(super) struct Session {
     pub(super) heard: u64,
     /// Its output is in the list of what is written at the end of the turn.
     pub(super) dirty: bool,
+    /// Turns that its output has waited for what else it is owed.
+    pub(super) put_off: u8,
     /// The socket takes no more; the session's task waits until it does.
     pub(super) want_write: bool,
     /// Not read because too much is owed or not taken; woken when something has been written.
@@ -172,6 +174,7 @@ impl Session {
             begun: 0,
             heard: now,
             dirty: false,
+            put_off: 0,
             want_write: false,
             stalled: false,
             backlog: false,

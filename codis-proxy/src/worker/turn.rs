@@ -1,6 +1,13 @@
 //! The end of a turn (writing what has gathered) and the slow clock (time-outs).
 
-use std::task::{Context, Poll};
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use tokio::task::yield_now;
 
 use super::{
     Worker,
@@ -13,6 +20,21 @@ use crate::journal::Cause;
 const TICKS_PER_SECOND: u64 = 10;
 /// Bytes of a request for which it gets a second more.
 const BYTES_PER_SECOND: usize = 64 << 10;
+/// Replies that wait for others of the same client are fewer bytes than this, and wait for so many turns.
+const LITTLE: usize = 64 << 10;
+const PUT_OFF: u8 = 4;
+
+/// Writes at the end of each turn, for as long as the worker lives.
+pub(super) async fn write_turns(worker: Rc<RefCell<Worker>>) {
+    loop {
+        poll_fn(|cx| worker.borrow_mut().poll_flush_asked(cx)).await;
+        let left = worker.borrow_mut().flush();
+        if left {
+            // Until the sockets have been looked at again.
+            yield_now().await;
+        }
+    }
+}
 
 impl Worker {
     /// The session's output has grown: it is written at the end of the turn.
@@ -48,24 +70,45 @@ impl Worker {
         }
     }
 
-    /// Body of the flusher's task.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when something is to be written.
+    fn poll_flush_asked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.flusher.is_none() {
             self.flusher = Some(cx.waker().clone());
         }
-        self.flush_asked = false;
+        if self.flush_asked { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Writes what has gathered. True if something is left for the next turn, which must come at once.
+    fn flush(&mut self) -> bool {
         let mut backends = std::mem::take(&mut self.dirty_backends);
         backends.drain(..).for_each(|id| self.write_backend(id));
         if self.dirty_backends.is_empty() {
             self.dirty_backends = backends;
         }
         let mut sessions = std::mem::take(&mut self.dirty_sessions);
-        sessions.drain(..).for_each(|id| self.write_session(id));
+        sessions.retain(|&id| {
+            let wait = self.put_off(id);
+            if !wait {
+                self.write_session(id);
+            }
+            wait
+        });
+        let left = !sessions.is_empty();
         // Writing may have failed and failed requests of others with it.
-        if self.dirty_sessions.is_empty() {
-            self.dirty_sessions = sessions;
-        }
-        Poll::Pending
+        sessions.append(&mut self.dirty_sessions);
+        self.dirty_sessions = sessions;
+        self.flush_asked = !self.dirty_sessions.is_empty() || !self.dirty_backends.is_empty();
+        left
+    }
+
+    /// True if a session's replies had better wait for the next turn: it is owed more, which is probably
+    /// on its way from another server, and two writes cost twice as much as one. No turn sleeps meanwhile.
+    #[inline]
+    fn put_off(&mut self, id: SessionId) -> bool {
+        let Some(session) = self.sessions.get_mut(id) else { return false };
+        let wait = session.owed() > 0 && session.put_off < PUT_OFF && session.out.len() < LITTLE;
+        session.put_off = if wait { session.put_off + 1 } else { 0 };
+        wait
     }
 
     /// Writes what a session's client will take.
