@@ -118,6 +118,8 @@ pub(crate) enum ReadFrom {
 pub(crate) struct Limits {
     /// Asked of clients and given to servers; `None`: neither.
     pub(crate) password: Option<Secret>,
+    /// What Codis 2 refuses is refused as the Go proxy does it: by closing the connection (no).
+    pub(crate) codis2: bool,
     /// Who may log in. If there are any, the password is for the servers only.
     pub(crate) users: Vec<User>,
     /// Connected clients of the whole process (10000). One more is told so and closed.
@@ -195,6 +197,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             password: None,
+            codis2: false,
             users: Vec::new(),
             max_clients: 10_000,
             max_pipeline: 1024,

@@ -203,6 +203,9 @@ impl Source<'_> {
 fn checked(takes: Takes, value: &DeValue<'_>) -> Option<Value> {
     match (takes, value) {
         (Takes::Text, DeValue::String(text)) => Some(Value::Text(text.to_string())),
+        (Takes::OneOf(words), DeValue::String(text)) if words.contains(&&**text) => {
+            Some(Value::Text(text.to_string()))
+        }
         (Takes::Address, DeValue::String(text)) if is_address(text) => Some(Value::Text(text.to_string())),
         (Takes::Flag, DeValue::Boolean(flag)) => Some(Value::Flag(*flag)),
         (Takes::Word(words), DeValue::String(text)) => {

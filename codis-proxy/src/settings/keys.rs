@@ -8,6 +8,8 @@
 pub(super) enum Takes {
     /// Any text.
     Text,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
     /// `host:port`.
     Address,
     /// `true` or `false`.
@@ -26,6 +28,7 @@ impl Takes {
     pub(super) fn describe(self) -> String {
         match self {
             Self::Text => "text in double quotes".to_owned(),
+            Self::OneOf(words) => format!("\"{}\"", words.join("\" or \"")),
             Self::Address => "an address in double quotes: host:port".to_owned(),
             Self::Flag => "true or false".to_owned(),
             Self::Word(words) => format!("one of {}", words.join(", ")),
@@ -115,6 +118,7 @@ pub(super) const KEYS: &[Key] = &[
     proxy("slowlog_slower_than", WAIT_OR_ZERO, "slowlog_slower_than = 0.01"),
     proxy("statistics", Takes::Flag, "statistics = true"),
     proxy("slowlog_max_len", Takes::Whole(0, 100_000), "slowlog_max_len = 128"),
+    proxy("compat", Takes::OneOf(&["codis2", "redis"]), "compat = \"codis2\""),
     proxy("users_file", Takes::Text, "users_file = \"/etc/codis/users\""),
     proxy("backend_user", Takes::Text, "backend_user = \"codis\""),
 ];

@@ -127,6 +127,7 @@ fn limits(file: &File, password: Option<Secret>, users: Vec<User>) -> Limits {
             Some(user) => password.map(|password| password.of(user)),
             None => password,
         },
+        codis2: file.text("proxy.compat") == Some("codis2"),
         users,
         max_clients: whole("proxy.max_clients", default.max_clients),
         max_pipeline: whole("proxy.max_pipeline", default.max_pipeline),

@@ -77,6 +77,11 @@ impl Worker {
         if self.sample_in == 0 {
             self.sample(frame);
         }
+        if self.limits.codis2
+            && let Some(outcome) = self.as_codis2(id, frame)
+        {
+            return outcome;
+        }
         let Some(command) = lookup(name) else { return self.unknown(id, frame) };
         if !self.sessions[id].authenticated && !matches!(command.command().class, Class::Session(_)) {
             return self.refuse(id, command, "NOAUTH Authentication required.");

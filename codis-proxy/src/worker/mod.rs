@@ -9,6 +9,7 @@
 mod backend;
 mod buffers;
 mod clients;
+mod codis2;
 mod connect;
 mod dispatch;
 mod early;

@@ -289,6 +289,7 @@ impl Worker {
                     Ok(Outcome::Done) => used += len,
                     Err(error) => break self.protocol_error(id, error),
                 },
+                Ok(Request::Nothing { .. }) if self.limits.codis2 => self.hang_up(id),
                 Ok(Request::Nothing { len }) => used += len,
                 Ok(Request::Incomplete { missing }) => break Stop::Drained { missing },
                 Err(error) => break self.protocol_error(id, error),
@@ -341,7 +342,9 @@ impl Worker {
         tracing::debug!(peer = self.registry.peer(self.sessions[id].client), %error, "protocol error");
         let text = format!("ERR Protocol error: {error}");
         self.client_failed(id, Cause::Protocol, &text);
-        self.answer_error(id, Cause::Protocol, format!("-{text}\r\n").as_bytes());
+        if !self.limits.codis2 {
+            self.answer_error(id, Cause::Protocol, format!("-{text}\r\n").as_bytes());
+        }
         // Written down already, as what it is: no request.
         self.trouble = None;
         self.sessions[id].closing = true;

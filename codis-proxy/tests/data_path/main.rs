@@ -5,6 +5,7 @@
 mod backend_loss;
 mod blocking;
 mod clients;
+mod codis2;
 mod failures;
 mod fanout;
 mod garbage;

@@ -106,6 +106,38 @@ fn clients_and_servers_are_given_the_same_password() {
 }
 
 #[test]
+fn a_wrong_password_in_the_words_of_codis_2() {
+    use std::os::unix::fs::PermissionsExt as _;
+    need!("redis");
+    let server = RedisServer::builder().password("hush").start();
+    let dir = tempfile::tempdir().unwrap();
+    let (settings, password) = (dir.path().join("codis.toml"), dir.path().join("password"));
+    std::fs::write(&password, "hush\n").unwrap();
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let text = format!("password_file = \"{}\"\n[proxy]\ncompat = \"codis2\"\n", password.display());
+    std::fs::write(&settings, text).unwrap();
+    let proxy = ProxyProcess::fixed(&[server.addr()])
+        .program(env!("CARGO_BIN_EXE_codis-proxy"))
+        .arg("--config")
+        .arg(settings.to_str().unwrap())
+        .start();
+    let mut client = proxy.client();
+    for (args, reply) in [
+        (&["GET", "a"][..], "NOAUTH Authentication required."),
+        (&["AUTH", "x"], "ERR invalid password"),
+        (&["AUTH", "default", "hush"], "ERR wrong number of arguments for 'AUTH' command"),
+        (&["AUTH", "hush"], "OK"),
+        (&["GET", "a"], ""),
+        (&["AUTH", "x"], "ERR invalid password"),
+        (&["GET", "a"], "NOAUTH Authentication required."),
+    ] {
+        assert_eq!(client.call(args).unwrap().text(), reply, "{args:?}");
+    }
+    client.send(b"KEYS *\r\n").unwrap();
+    assert!(client.read().is_err(), "closed, whether it has logged in or not");
+}
+
+#[test]
 fn clients_log_in_as_users_and_the_proxy_as_one_of_the_servers() {
     use std::os::unix::fs::PermissionsExt as _;
     need!("redis");

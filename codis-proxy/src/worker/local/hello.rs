@@ -76,8 +76,9 @@ impl Worker {
         if right {
             return Ok(());
         }
-        let (peer, name) = (self.registry.peer(session.client), printable(name));
-        tracing::warn!(peer, user = name, "a client gave a wrong user name or password");
+        if self.limits.codis2 {
+            return Err("ERR invalid password".into());
+        }
         Err("WRONGPASS invalid username-password pair or user is disabled.".into())
     }
 
