@@ -7,6 +7,7 @@
 //! except that DEL, UNLINK and the like then count only what was left.
 
 mod merge;
+mod slow;
 
 use bytes::Bytes;
 use codis_core::{SlotId, slot_of_key};
@@ -24,7 +25,6 @@ use super::{
     pending::{Arrival, Asked, Asker, KeyHead},
     session::{Payload, SessionId},
     slots::LocalRoute,
-    slow::Slow,
 };
 use crate::journal::Cause;
 
@@ -341,24 +341,6 @@ impl Worker {
     pub(super) fn end_part(&mut self, id: u32, part: u32) {
         let slots: SmallVec<[SlotId; 8]> = self.part_slots(id, part).collect();
         slots.into_iter().for_each(|slot| self.end(slot));
-    }
-
-    /// A part of a request came late: until then the whole waited.
-    #[cold]
-    pub(super) fn late_part(&mut self, id: u32, sent: u64) {
-        if let Some(split) = self.splits.live.get_mut(id as usize) {
-            split.sent = split.sent.max(sent);
-        }
-    }
-
-    #[cold]
-    fn split_was_slow(&mut self, split: &Split) {
-        let Arrival { at, held, moving } = split.arrival;
-        let backend = Some(&split.parts[..]).filter(|parts| parts.len() == 1).map(|parts| parts[0].backend);
-        let key = split.parts.first().map_or(KeyHead::NONE, |part| part.key);
-        let slot = split.keys.first().map(|(slot, _)| *slot);
-        let (Asked { session, seq }, command, sent) = (split.asked, split.command, split.sent);
-        self.was_slow(Slow { session, seq, command, key, slot, backend, at, held, moving, sent });
     }
 
     /// All parts are in: puts them together and lets go of the request.

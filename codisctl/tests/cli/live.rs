@@ -13,14 +13,14 @@ use crate::{
 };
 
 /// A product of two groups and a proxy, all slots at group 1.
-struct Product {
-    desk: Desk,
-    servers: [RedisServer; 2],
-    proxy: ProxyProcess,
+pub(crate) struct Product {
+    pub(crate) desk: Desk,
+    pub(crate) servers: [RedisServer; 2],
+    pub(crate) proxy: ProxyProcess,
 }
 
 impl Product {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut desk = Desk::new().with_product();
         let servers = [desk.redis("ONE"), desk.redis("TWO")];
         for (server, group) in servers.iter().zip(["1", "2"]) {
@@ -35,7 +35,7 @@ impl Product {
     }
 
     /// Writes this many keys through the proxy.
-    fn fill(&self, keys: usize) {
+    pub(crate) fn fill(&self, keys: usize) {
         let mut client = self.proxy.client();
         eventually(Duration::from_secs(10), || {
             client.call(&["PING"]).is_ok_and(|reply| reply.text() == "PONG")

@@ -16,6 +16,7 @@ pub mod config;
 mod context;
 mod events;
 mod failure;
+pub mod insight;
 pub mod locks;
 pub mod mover;
 pub mod observe;
@@ -33,6 +34,9 @@ pub use failure::{Failure, FailureKind};
 pub use permit::{Consent, Permit};
 pub use removal::plan_removal;
 
-pub use codis_admin::ProxyStats;
+pub use codis_admin::{
+    BackendStats, BigReply, CauseCount, CommandTimes, FailedOp, HotKey, HotPage, HotSlot, Latency,
+    ProxyStats, SlowOp, SlowPage,
+};
 pub use codis_redis::{BigKey, Kind, LiveRole, ServerInfo, SlotSize};
 pub use codis_store::{BadStoreAddr, StoreAddr};

@@ -4,6 +4,7 @@ mod add;
 mod info;
 mod offline;
 mod remove;
+mod slowlog;
 
 use crate::{error::Done, session::Session};
 
@@ -13,6 +14,7 @@ pub(crate) enum Server {
     Remove(remove::RemoveArgs),
     Offline(offline::OfflineArgs),
     Info(info::InfoArgs),
+    Slowlog(slowlog::SlowlogArgs),
 }
 
 pub(super) async fn run(session: &Session, verb: &Server) -> Done {
@@ -21,5 +23,6 @@ pub(super) async fn run(session: &Session, verb: &Server) -> Done {
         Server::Remove(args) => remove::run(session, args).await,
         Server::Offline(args) => offline::run(session, args).await,
         Server::Info(args) => info::run(session, args).await,
+        Server::Slowlog(args) => slowlog::run(session, args).await,
     }
 }
