@@ -12,6 +12,7 @@ mod kills;
 mod native;
 mod pubsub;
 mod refused;
+mod resp3;
 mod restart;
 mod slaves;
 mod stories;
@@ -44,6 +45,8 @@ macro_rules! on_local_store {
 }
 
 on_local_store![
+    resp3::order_is_kept_in_both_versions_while_a_slot_moves,
+    resp3::a_lost_request_in_resp3_holds_its_slot_back,
     stories::registers_as_the_originals_do,
     stories::acknowledges_every_action_in_one_go,
     stories::holds_a_slot_back_and_lets_it_go,
