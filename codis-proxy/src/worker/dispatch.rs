@@ -9,7 +9,7 @@ use super::{
     Worker,
     backend::{BackendId, State},
     buffers::BIG,
-    failures::Trouble,
+    failures::{Trouble, unknown_command},
     park::{SlotKeys, Verdict},
     pending::{Asker, KeyHead},
     pinned_block::timeout_of,
@@ -375,25 +375,6 @@ impl Worker {
         }
         by_slot
     }
-}
-
-/// What a server says to a command that it does not know: its name and what follows, 128 bytes of each.
-fn unknown_command(frame: Frame<'_>) -> Vec<u8> {
-    // As in C, a word ends with its first zero.
-    let word = |at: usize| frame.arg(at).split(|byte| *byte == 0).next().unwrap_or_default();
-    let short = |at: usize, most: usize| &word(at)[..word(at).len().min(most)];
-    let mut text = b"ERR unknown command '".to_vec();
-    text.extend_from_slice(short(0, 128));
-    text.extend_from_slice(b"', with args beginning with: ");
-    let begin = text.len();
-    for at in 1..frame.args.len() {
-        let Some(room) = 128usize.checked_sub(text.len() - begin).filter(|room| *room > 0) else { break };
-        text.push(b'\'');
-        text.extend_from_slice(short(at, room));
-        text.extend_from_slice(b"' ");
-    }
-    text.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
-    [b"-", &text[..], b"\r\n"].concat()
 }
 
 /// A client's word as it may stand in a reply line, shortened.

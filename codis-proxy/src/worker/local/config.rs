@@ -6,7 +6,7 @@ use super::super::{Worker, dispatch::Frame, glob::matches, proto::Answer, sessio
 impl Worker {
     pub(super) fn config_get(&self, id: SessionId, frame: Frame<'_>, answer: &mut Answer) {
         let limits = &self.limits;
-        let settings: [(&str, String); 17] = [
+        let settings: [(&str, String); 19] = [
             ("appendfsync", "everysec".to_owned()),
             ("appendonly", "no".to_owned()),
             ("client-query-buffer-limit", limits.max_request.to_string()),
@@ -21,6 +21,8 @@ impl Worker {
             ("port", self.port(id).to_string()),
             ("proto-max-bulk-len", limits.max_bulk.to_string()),
             ("save", String::new()),
+            ("slowlog-log-slower-than", limits.slowlog_slower_than.as_micros().to_string()),
+            ("slowlog-max-len", limits.slowlog_max_len.to_string()),
             ("tcp-keepalive", "0".to_owned()),
             ("timeout", limits.idle_timeout.as_secs().to_string()),
             ("tls-port", "0".to_owned()),
