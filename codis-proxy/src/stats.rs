@@ -70,6 +70,10 @@ pub(crate) struct Stats {
     pub(crate) parked: u64,
     /// Connections to servers that one client has to itself now.
     pub(crate) pinned: u64,
+    /// Clients that listen to channels or patterns.
+    pub(crate) listeners: u64,
+    /// Published messages that were handed to clients, once for each.
+    pub(crate) messages: u64,
     /// Slots in `pre_migrate` and `migrate`.
     pub(crate) migrating_slots: u64,
     /// Requests that made sure first that their keys had moved.
@@ -101,6 +105,8 @@ impl Stats {
             (&mut self.errors, other.errors),
             (&mut self.parked, other.parked),
             (&mut self.pinned, other.pinned),
+            (&mut self.listeners, other.listeners),
+            (&mut self.messages, other.messages),
             (&mut self.on_demand_moves, other.on_demand_moves),
             (&mut self.on_demand_failures, other.on_demand_failures),
             (&mut self.in_flight, other.in_flight),

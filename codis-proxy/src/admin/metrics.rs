@@ -71,6 +71,12 @@ fn clients(stats: &Stats) -> Vec<MetricFamily> {
             "Connections to servers that one client has to itself.",
             stats.pinned,
         ),
+        one_gauge("codis_proxy_listeners", "Clients that listen to channels or patterns.", stats.listeners),
+        one_counter(
+            "codis_proxy_messages_total",
+            "Published messages, once for each listener.",
+            stats.messages,
+        ),
         one_counter("codis_proxy_client_bytes_in_total", "Bytes from clients.", stats.bytes_in),
         one_counter("codis_proxy_client_bytes_out_total", "Bytes to clients.", stats.bytes_out),
     ]

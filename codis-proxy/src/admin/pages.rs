@@ -35,6 +35,8 @@ pub(super) fn stats(stats: &Stats, facts: &Facts, table: &Table, recent: Rates) 
         in_flight: stats.in_flight,
         parked: stats.parked,
         pinned: stats.pinned,
+        listeners: stats.listeners,
+        messages: stats.messages,
         bytes_in: stats.bytes_in,
         bytes_out: stats.bytes_out,
         recent,

@@ -15,6 +15,8 @@ impl Worker {
             errors: self.totals.errors,
             parked: (self.parked + self.kept.len()) as u64,
             pinned: self.pinned() as u64,
+            listeners: self.sessions.iter().filter(|(_, session)| session.subs.is_some()).count() as u64,
+            messages: self.pubsub.messages,
             on_demand_moves: self.totals.on_demand_moves,
             on_demand_failures: self.totals.on_demand_failures,
             moves,

@@ -323,6 +323,7 @@ fn a_thousand_clients_listen_and_the_proxy_stops() {
     assert_eq!(listening(&cluster.servers[0]), 2, "one connection for each worker");
     assert_eq!(cluster.client().call(&["PUBLISH", "c", "x"]).unwrap(), Reply::Int(2));
     clients.iter_mut().for_each(|client| assert_eq!(message(client), ["message", "c", "x"]));
+    assert_eq!((stat(&cluster, "listeners"), stat(&cluster, "messages")), (CLIENTS as u64, CLIENTS as u64));
     cluster.proxy.process().terminate();
     clients.iter_mut().for_each(|client| assert!(client.read().is_err()));
     assert_eq!(cluster.proxy.process().wait(DEADLINE).unwrap().code(), Some(0));

@@ -55,6 +55,12 @@ pub struct ProxyStats {
     /// Connections to servers that one client has to itself, for a transaction or a blocking command.
     #[serde(default)]
     pub pinned: u64,
+    /// Clients that listen to channels or patterns.
+    #[serde(default)]
+    pub listeners: u64,
+    /// Published messages that were handed to clients, once for each.
+    #[serde(default)]
+    pub messages: u64,
     /// Bytes from clients.
     pub bytes_in: u64,
     /// Bytes to clients.

@@ -102,6 +102,7 @@ impl Worker {
                 }
                 let sessions = std::mem::take(&mut self.pubsub.topics[topic].sessions);
                 let queued = frame.len() * sessions.len();
+                self.pubsub.messages += sessions.len() as u64;
                 self.spread(topic, &sessions, frame);
                 self.pubsub.topics[topic].sessions = sessions;
                 Ok(queued)

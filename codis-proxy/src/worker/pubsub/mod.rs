@@ -53,6 +53,8 @@ pub(super) struct PubSub {
     serial: u64,
     /// Subscriptions that a new table has asked for and no server has confirmed yet.
     behind: usize,
+    /// Messages that were handed to clients, once for each.
+    pub(super) messages: u64,
 }
 
 /// A SUBSCRIBE that waits for servers.
