@@ -190,6 +190,7 @@ impl Worker {
         }
         if second {
             self.tick_pins();
+            self.leave_old_places();
             self.pool.trim();
         }
         if second && !self.limits.request_timeout.is_zero() {

@@ -311,6 +311,32 @@ fn who_takes_no_messages_is_disconnected_and_nobody_else() {
 }
 
 #[test]
+fn one_client_may_listen_to_very_much() {
+    need!("redis");
+    const CHANNELS: usize = 60_000;
+    let cluster = Cluster::start(2);
+    let mut client = cluster.client();
+    let names: Vec<String> = (0..CHANNELS).map(|number| format!("c{number}")).collect();
+    let subscribe: Vec<&str> = ["SUBSCRIBE"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    client.send(&request(&subscribe)).unwrap();
+    for (count, name) in (1..).zip(&names) {
+        assert_eq!(message(&mut client), ["subscribe", name, &count.to_string()]);
+    }
+    assert_eq!(cluster.client().call(&["PUBLISH", &names[CHANNELS - 1], "x"]).unwrap(), Reply::Int(1));
+    assert_eq!(message(&mut client)[2], "x");
+    client.send(&request(&subscribe)).unwrap();
+    let refused = client.read().unwrap().text();
+    assert!(refused.contains("100000 channels and patterns at most"), "{refused}");
+    client.send(&[request(&["UNSUBSCRIBE"]), request(&["PING"])].concat()).unwrap();
+    for count in (0..CHANNELS).rev() {
+        assert_eq!(message(&mut client)[2], count.to_string());
+    }
+    assert_eq!(client.read().unwrap().text(), "PONG");
+    let count = || cluster.client().call(&["PUBSUB", "CHANNELS"]).unwrap();
+    eventually(DEADLINE, || count() == Reply::Array(Some(vec![])));
+}
+
+#[test]
 fn a_thousand_clients_listen_and_the_proxy_stops() {
     need!("redis");
     const CLIENTS: usize = 1000;

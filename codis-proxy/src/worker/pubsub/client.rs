@@ -1,9 +1,11 @@
 //! What clients say: SUBSCRIBE, UNSUBSCRIBE and PUBLISH, and what they may not say meanwhile.
 
+use std::collections::BTreeSet;
+
 use codis_core::slot_of_key;
 use codis_resp::{Class, CommandId, Session as Local, TopicKind, push_array_header, push_bulk, push_integer};
 
-use super::{Join, JoinId, TopicId, place, verbs};
+use super::{Join, JoinId, SUBSCRIPTION_BYTES, TOPIC_BYTES, TopicId, place, verbs};
 use crate::{
     table::Route,
     worker::{
@@ -15,12 +17,14 @@ use crate::{
 
 /// Topics that one client may listen to.
 const MAX_TOPICS: usize = 100_000;
+/// Bytes that the topics of all clients of a worker may take.
+const MAX_BYTES: usize = 256 << 20;
 
 /// What a session listens to.
 #[derive(Debug, Default)]
 pub(in crate::worker) struct Subs {
-    /// By kind, in the order in which it asked.
-    topics: [Vec<TopicId>; 3],
+    /// By kind.
+    topics: [BTreeSet<TopicId>; 3],
     /// Its SUBSCRIBE that is not confirmed yet.
     pub(super) join: Option<JoinId>,
 }
@@ -37,11 +41,11 @@ impl Subs {
 
     /// How many channels, patterns and shard channels it listens to.
     pub(in crate::worker) fn counts(&self) -> [usize; 3] {
-        self.topics.each_ref().map(Vec::len)
+        self.topics.each_ref().map(BTreeSet::len)
     }
 
     fn is_empty(&self) -> bool {
-        self.topics.iter().all(Vec::is_empty)
+        self.topics.iter().all(BTreeSet::is_empty)
     }
 }
 
@@ -145,10 +149,16 @@ impl Worker {
             return Outcome::Wait;
         }
         let names = || frame.args[1..].iter().map(|arg| arg.of(frame.bytes));
-        let known = self.sessions[id].subs.as_ref().map_or(0, |subs| subs.topics.iter().map(Vec::len).sum());
+        let known =
+            self.sessions[id].subs.as_ref().map_or(0, |subs| subs.topics.iter().map(BTreeSet::len).sum());
         if known + names().len() > MAX_TOPICS {
             let text = format!("ERR a client may listen to {MAX_TOPICS} channels and patterns at most");
             return self.refuse(id, command, &text);
+        }
+        let bytes: usize = names().map(|name| name.len() + TOPIC_BYTES + SUBSCRIPTION_BYTES).sum();
+        if self.pubsub.bytes + bytes > MAX_BYTES {
+            let text = "ERR clients of this proxy listen to too many channels and patterns already";
+            return self.refuse(id, command, text);
         }
         // Nothing is begun if it cannot be finished.
         for name in names() {
@@ -161,7 +171,8 @@ impl Worker {
         for name in names() {
             let topic = self.topic(kind, name);
             if self.pubsub.topics[topic].sessions.insert(id) {
-                subs.topics[place(kind)].push(topic);
+                self.pubsub.bytes += SUBSCRIPTION_BYTES;
+                subs.topics[place(kind)].insert(topic);
                 fresh.push(topic);
             }
             confirm(&self.sessions[id], verbs(kind).0, Some(name), subs.count(kind), &mut reply);
@@ -217,7 +228,10 @@ impl Worker {
         self.totals.errors += 1;
         if let Some(mut subs) = self.sessions.get_mut(id).and_then(|session| session.subs.take()) {
             subs.join = None;
-            subs.topics.iter_mut().for_each(|topics| topics.retain(|topic| !join.fresh.contains(topic)));
+            let fresh = |topics: &mut BTreeSet<TopicId>| {
+                join.fresh.iter().for_each(|topic| _ = topics.remove(topic));
+            };
+            subs.topics.iter_mut().for_each(fresh);
             self.sessions[id].subs = Some(subs).filter(|subs| !subs.is_empty());
         }
         join.fresh.iter().for_each(|topic| self.leave_topic(*topic, id));
@@ -263,9 +277,7 @@ impl Worker {
         let verb = verbs(kind).1;
         for name in &named {
             let topic = self.pubsub.find(kind, name);
-            let list = &mut subs.topics[place(kind)];
-            if let Some(at) = list.iter().position(|known| Some(*known) == topic) {
-                let topic = list.remove(at);
+            if let Some(topic) = topic.filter(|topic| subs.topics[place(kind)].remove(topic)) {
                 self.leave_topic(topic, id);
             }
             confirm(&self.sessions[id], verb, Some(name), subs.count(kind), &mut reply);

@@ -287,6 +287,5 @@ impl Worker {
                 _ => {}
             }
         }
-        self.leave_old_places();
     }
 }

@@ -5,7 +5,7 @@ use std::{
     rc::Rc,
 };
 
-use codis_core::{Addr, SlotId};
+use codis_core::{Addr, SLOT_COUNT, SlotId};
 use codis_resp::TopicKind;
 use smallvec::SmallVec;
 
@@ -82,7 +82,9 @@ impl Worker {
         if self.pubsub.topics.is_empty() || changed.is_empty() {
             return;
         }
-        let moved = |topic: &Topic| topic.slot.is_none_or(|slot| changed.contains(&slot));
+        let mut touched = vec![false; usize::from(SLOT_COUNT)];
+        changed.iter().for_each(|slot| touched[slot.index()] = true);
+        let moved = |topic: &Topic| topic.slot.is_none_or(|slot| touched[slot.index()]);
         let topics: Vec<(TopicId, Option<SlotId>)> = self
             .pubsub
             .topics

@@ -38,6 +38,10 @@ type FeedId = usize;
 /// Place of a SUBSCRIBE that is not confirmed yet in its worker.
 type JoinId = usize;
 
+/// What a topic takes besides its name, about, and what each of its clients adds.
+const TOPIC_BYTES: usize = 512;
+const SUBSCRIPTION_BYTES: usize = 64;
+
 /// Everything that clients of a worker listen to.
 #[derive(Default)]
 pub(super) struct PubSub {
@@ -53,6 +57,8 @@ pub(super) struct PubSub {
     serial: u64,
     /// Subscriptions that a new table has asked for and no server has confirmed yet.
     behind: usize,
+    /// What topics and subscriptions take, about.
+    bytes: usize,
     /// Messages that were handed to clients, once for each.
     pub(super) messages: u64,
 }

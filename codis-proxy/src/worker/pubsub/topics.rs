@@ -11,7 +11,9 @@ use codis_core::{SlotId, slot_of_key};
 use codis_resp::{CommandId, TopicKind};
 use smallvec::SmallVec;
 
-use super::{FeedId, JoinId, TopicId, feed::Asked, follow::Place, place, verbs};
+use super::{
+    FeedId, JoinId, SUBSCRIPTION_BYTES, TOPIC_BYTES, TopicId, feed::Asked, follow::Place, place, verbs,
+};
 use crate::{
     journal::Cause,
     worker::{Worker, dispatch::Outcome, session::SessionId},
@@ -116,6 +118,7 @@ impl Worker {
             links: SmallVec::new(),
             joins: SmallVec::new(),
         });
+        self.pubsub.bytes += name.len() + TOPIC_BYTES;
         self.pubsub.names[place(kind)].insert(name, id);
         for place in self.places(kind, slot) {
             self.add_link(id, &place, false);
@@ -166,9 +169,14 @@ impl Worker {
     /// A session does not listen to a topic any more; nor does the worker if it was the last one.
     pub(super) fn leave_topic(&mut self, id: TopicId, session: SessionId) {
         let Some(topic) = self.pubsub.topics.get_mut(id) else { return };
-        if !topic.sessions.remove(&session) || !topic.sessions.is_empty() {
+        if !topic.sessions.remove(&session) {
             return;
         }
+        self.pubsub.bytes -= SUBSCRIPTION_BYTES;
+        if !topic.sessions.is_empty() {
+            return;
+        }
+        self.pubsub.bytes -= topic.name.len() + TOPIC_BYTES;
         let links: SmallVec<[(FeedId, LinkState); 2]> =
             topic.links.iter().map(|link| (link.feed, link.state)).collect();
         for (feed, state) in links {
@@ -241,7 +249,7 @@ impl Worker {
     }
 
     /// Once in a while: leaves servers whose time has come.
-    pub(super) fn leave_old_places(&mut self) {
+    pub(in crate::worker) fn leave_old_places(&mut self) {
         let parting = |topic: &Topic| {
             topic.links.iter().any(|link| matches!(link.state, LinkState::Parting(at) if at <= self.now))
         };
