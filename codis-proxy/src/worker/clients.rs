@@ -277,9 +277,9 @@ impl Worker {
     /// Ends a connection; that of the one who asks, after its reply.
     fn end_client(&mut self, id: SessionId, me: u64) {
         let session = &mut self.sessions[id];
-        if session.client == me {
-            session.closing = true;
-        } else {
+        // What it has sent and what waits is not sent on any more.
+        session.closing = true;
+        if session.client != me {
             session.stream = None;
         }
         session.wake();

@@ -61,7 +61,8 @@ impl Answer {
     /// An error, given without `-` and the line's end.
     pub(super) fn error(&mut self, text: &str) {
         self.bytes.push(b'-');
-        self.bytes.extend_from_slice(text.as_bytes());
+        let line = text.bytes().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte });
+        self.bytes.extend(line);
         self.bytes.extend_from_slice(b"\r\n");
     }
 

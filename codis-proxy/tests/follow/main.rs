@@ -50,6 +50,7 @@ on_local_store![
     stories::registers_as_the_originals_do,
     stories::acknowledges_every_action_in_one_go,
     stories::holds_a_slot_back_and_lets_it_go,
+    stories::what_a_killed_client_has_asked_for_is_not_done,
     stories::moves_keys_on_demand,
     stories::two_proxies_want_the_same_keys,
     stories::a_wave_switches_many_slots_in_one_action,

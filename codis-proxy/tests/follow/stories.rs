@@ -91,6 +91,22 @@ pub(crate) async fn holds_a_slot_back_and_lets_it_go(url: &str) {
     assert_eq!(ask(&mut fixture.groups[0].master.client(), "EXISTS held"), Reply::Int(1));
 }
 
+pub(crate) async fn what_a_killed_client_has_asked_for_is_not_done(url: &str) {
+    let fixture = Fixture::new(url).await;
+    let proxy = fixture.start("p1");
+    let slot = slot_of_key(b"held");
+    fixture.change(slot, Slot::pre_migrate).await;
+    let mut client = proxy.client();
+    let id = ask(&mut client, "CLIENT ID").text();
+    client.send(b"SET held 1\r\n").unwrap();
+    eventually_async(SOON, || async { stats(&proxy).await.parked == 1 }).await;
+    assert_eq!(ask(&mut proxy.client(), &format!("CLIENT KILL ID {id}")), Reply::Int(1));
+    assert!(client.read().is_err());
+    fixture.change(slot, |slot| slot.online_at(GroupId(1))).await;
+    assert_eq!(ask(&mut proxy.client(), "EXISTS held"), Reply::Int(0));
+    assert_eq!(stats(&proxy).await.parked, 0);
+}
+
 pub(crate) async fn moves_keys_on_demand(url: &str) {
     const KEYS: u32 = 50;
     let fixture = Fixture::new(url).await;

@@ -203,7 +203,7 @@ fn count(told: Told, answer: &mut Answer) {
 }
 
 /// A text that can stand in a line of CLIENT LIST.
-fn plain<'a>(text: &'a [u8], what: &str) -> Result<&'a str, Instead> {
+pub(super) fn plain<'a>(text: &'a [u8], what: &str) -> Result<&'a str, Instead> {
     match std::str::from_utf8(text) {
         Ok(text) if text.len() <= 256 && text.bytes().all(|b| b.is_ascii_graphic()) => Ok(text),
         _ => Err(format!("ERR {what} cannot contain spaces, newlines or special characters.").into()),

@@ -14,6 +14,7 @@ use super::{
         session::{Mute, SessionId},
     },
     Instead, REDIS_VERSION,
+    client::plain,
 };
 
 const NOT_YET: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time";
@@ -54,7 +55,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Whoever fails is logged out, as by a server.
+    /// Whoever fails stays who he was, as at a server; with `compat = "codis2"` he is logged out.
     fn log_in(&mut self, id: SessionId, name: &[u8], password: &[u8]) -> Result<(), Instead> {
         let (user, right) = match (&self.limits.users[..], &self.limits.password) {
             ([], None) => {
@@ -71,12 +72,14 @@ impl Worker {
             }
         };
         let session = &mut self.sessions[id];
-        session.authenticated = right;
-        session.user = user.filter(|_| right);
         if right {
+            session.authenticated = true;
+            session.user = user;
             return Ok(());
         }
         if self.limits.codis2 {
+            session.authenticated = false;
+            session.user = None;
             return Err("ERR invalid password".into());
         }
         Err("WRONGPASS invalid username-password pair or user is disabled.".into())
@@ -107,7 +110,7 @@ impl Worker {
                     at += 3;
                 }
                 (b"SETNAME", 1..) => {
-                    name = Some(frame.arg(at + 1));
+                    name = Some(plain(frame.arg(at + 1), "Client names")?);
                     at += 2;
                 }
                 _ => {
@@ -121,7 +124,7 @@ impl Worker {
         }
         self.speak(id, proto)?;
         if let Some(name) = name {
-            self.set_name(id, name)?;
+            self.registry.set_name(self.sessions[id].client, name);
         }
         answer.proto = proto;
         answer.map(7);
@@ -148,6 +151,10 @@ impl Worker {
 
     pub(super) fn reset(&mut self, id: SessionId, answer: &mut Answer) -> Result<(), Instead> {
         self.speak(id, Proto::Resp2)?;
+        if self.sessions[id].mute != Mute::Nothing && self.sessions[id].owed() > 0 {
+            // Which of the replies that are owed are wanted is settled first.
+            return Err(Instead::Outcome(Outcome::Wait));
+        }
         let session = &mut self.sessions[id];
         session.authenticated = self.limits.is_open();
         session.user = None;
