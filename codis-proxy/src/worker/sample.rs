@@ -19,7 +19,9 @@ use crate::{
 };
 
 /// Requests that are looked at between two ticks.
-const PER_TICK: u64 = 1000;
+const PER_TICK: u64 = 500;
+/// By how much more are passed over when so many were looked at before the next tick.
+const BURST: u64 = 4;
 /// Most requests that are passed over for one that is looked at.
 const MAX_GAP: u64 = 10_000;
 /// Keys of one request that are looked at.
@@ -37,6 +39,8 @@ pub(super) struct Sampler {
     enabled: bool,
     /// Requests that one stands for which is looked at.
     gap: u64,
+    /// Requests that were looked at since the last tick.
+    looked: u64,
     /// Requests before the last tick.
     requests: u64,
     random: u32,
@@ -79,6 +83,7 @@ impl Sampler {
         Self {
             enabled,
             gap: 1,
+            looked: 0,
             requests: 0,
             random: rand::random::<u32>() | 1,
             sketch: Generations::default(),
@@ -108,6 +113,11 @@ impl Worker {
             return;
         }
         let gap = self.sampler.gap;
+        self.sampler.looked += 1;
+        if self.sampler.looked.is_multiple_of(PER_TICK) {
+            // A burst does not wait for the tick.
+            self.sampler.gap = (gap * BURST).min(MAX_GAP);
+        }
         // The gap on average, so that a client which repeats itself is seen from all sides.
         self.sample_in = 1 + self.sampler.draw(2 * gap - 1) as u32;
         let Some(command) = command_of(frame) else { return };
@@ -175,6 +185,7 @@ impl Worker {
         let before = std::mem::replace(&mut sampler.requests, self.totals.requests);
         let requests = self.totals.requests.saturating_sub(before);
         sampler.gap = (requests / PER_TICK).clamp(1, MAX_GAP);
+        sampler.looked = 0;
         // After a burst it must not take long until the next one is looked at.
         self.sample_in = self.sample_in.min(2 * sampler.gap as u32);
         sampler.sketch.rotate(self.now, SKETCH_TIME);
