@@ -119,8 +119,7 @@ fn measure(works: &[&Work], targets: &[Target], effort: &Effort) -> anyhow::Resu
     for round in 1..=effort.rounds {
         shell::complain(&format!("round {round} of {}", effort.rounds));
         for work in works {
-            for step in 0..targets.len() {
-                let target = &targets[(step + round) % targets.len()];
+            for target in order(targets, round) {
                 let amount = amounts.get(&(work.name, target.name())).copied().unwrap_or(work.first_amount);
                 results.rows.push(target.measure(work, amount, round)?);
                 if let (Some(counter), Some(pid)) = (counter, target.pid())
@@ -133,6 +132,17 @@ fn measure(works: &[&Work], targets: &[Target], effort: &Effort) -> anyhow::Resu
         }
     }
     Ok(results)
+}
+
+/// Another order in each round, forwards and backwards in turn: what was measured just before leaves its
+/// traces in the machine.
+fn order(targets: &[Target], round: usize) -> Vec<&Target> {
+    let mut order: Vec<_> = targets.iter().collect();
+    order.rotate_left(round % targets.len());
+    if round.is_multiple_of(2) {
+        order.reverse();
+    }
+    order
 }
 
 /// # Errors
