@@ -16,6 +16,8 @@ const BIG_REQUEST: usize = 1 << 20;
 const SHORT_PAUSE: usize = 64 << 10;
 /// Bytes queued for a server above which its clients are not read while memory is short.
 const SHORT_QUEUE: usize = 1 << 20;
+/// Messages not taken by a listener that must not become more while all memory is used.
+const SHORT_LISTENER: usize = 1 << 20;
 /// Who holds less than this is not worth being disconnected.
 const WORTH: usize = 4 << 10;
 /// What a client is told that has to go.
@@ -100,6 +102,13 @@ impl Worker {
     #[inline]
     pub(super) fn reply_must_wait(&self, id: BackendId) -> bool {
         self.held.wait && self.is_big_reply(id)
+    }
+
+    /// True if a client that listens, and leaves so many bytes of messages, has to go at once: a server does not
+    /// wait with its messages.
+    #[inline]
+    pub(super) fn is_too_slow(&self, bytes: usize) -> bool {
+        self.held.pressure == Pressure::Full && bytes > SHORT_LISTENER
     }
 
     fn is_big_reply(&self, id: BackendId) -> bool {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use codis_testkit::{RespClient, need};
+use codis_testkit::{Reply, RespClient, need};
 
 use crate::{DEADLINE, Siege, push, request, until_closed};
 
@@ -118,4 +118,47 @@ fn a_value_above_the_whole_budget_passes() {
     assert_eq!(client.call(&["SET", "{a1}64", &value]).unwrap().text(), "OK");
     assert!(client.call(&["GET", "{a1}64"]).unwrap().text() == value, "another value came back");
     siege.survived("a value of 64 MiB with 16 MiB allowed");
+}
+
+#[test]
+fn listeners_that_never_read() {
+    need!("redis");
+    const LAZY: usize = 60;
+    // More than sockets hold.
+    const BYTES: usize = 80 << 20;
+    let siege = Siege::lay("");
+    let mut lazy: Vec<TcpStream> = (0..LAZY).map(|_| siege.connect()).collect();
+    for stream in &mut lazy {
+        assert!(push(stream, &request(&[b"SUBSCRIBE", b"news"])));
+    }
+    let mut eager = siege.proxy.client();
+    eager.send(&request(&[b"SUBSCRIBE", b"news", b"end"])).unwrap();
+    (0..2).for_each(|_| drop(eager.read().unwrap()));
+    let listening = std::thread::spawn(move || {
+        let mut got = 0;
+        loop {
+            match eager.read().unwrap() {
+                Reply::Array(Some(parts)) if parts[1].text() == "end" && parts[0].text() == "message" => {
+                    return got;
+                }
+                Reply::Array(Some(parts)) => got += usize::from(parts[0].text() == "message"),
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    let mut publisher = siege.proxy.client();
+    let (mut published, mut bytes) = (0, 0);
+    while bytes < BYTES {
+        // Copied for each listener, and shared by all of them.
+        for size in [20_000, 100_000] {
+            let reply = publisher.call(&["PUBLISH", "news", &"n".repeat(size)]).unwrap();
+            assert!(!reply.is_error(), "{reply:?}");
+            published += 1;
+            bytes += size;
+        }
+    }
+    publisher.call(&["PUBLISH", "end", ""]).unwrap();
+    assert_eq!(listening.join().unwrap(), published, "who reads misses nothing");
+    println!("{published} messages to {LAZY} who do not read: {} MiB for each", bytes >> 20);
+    siege.survived("listeners that never read");
 }

@@ -6,10 +6,13 @@ use bytes::{Bytes, BytesMut};
 use codis_resp::{Cut, TopicKind, array_header};
 
 use super::{FeedId, TopicId, feed::Asked};
-use crate::worker::{
-    Worker,
-    buffers::BIG,
-    session::{Payload, SessionId},
+use crate::{
+    journal::Cause,
+    worker::{
+        Worker,
+        buffers::BIG,
+        session::{Payload, SessionId},
+    },
 };
 
 /// Bytes that one feed may queue for clients before they are written and others get their turn.
@@ -105,6 +108,7 @@ impl Worker {
                 self.pubsub.messages += sessions.len() as u64;
                 self.spread(topic, &sessions, frame);
                 self.pubsub.topics[topic].sessions = sessions;
+                self.grew(queued);
                 Ok(queued)
             }
         }
@@ -157,6 +161,17 @@ impl Worker {
 
     /// Queues something that the client has not asked for just now.
     pub(super) fn push(&mut self, id: SessionId, message: Payload<'_>) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        if session.want_write && session.stream.is_some() {
+            let bytes = session.out.len();
+            if self.is_too_slow(bytes) {
+                let why =
+                    format!("{bytes} bytes of messages were not taken while memory was short (max_memory)");
+                self.client_failed(id, Cause::SlowReader, &why);
+                self.sessions[id].stream = None;
+                return self.sessions[id].wake();
+            }
+        }
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.push(message, &mut self.pool);
         self.touch_session(id);
