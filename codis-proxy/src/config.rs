@@ -4,6 +4,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use codis_core::{ProductName, ProxyId};
 
+use crate::tls::{BackendTls, ServerTls};
+
 /// Everything the proxy is told at start.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -13,6 +15,8 @@ pub(crate) struct Config {
     pub(crate) admin: String,
     /// Threads that serve clients.
     pub(crate) workers: usize,
+    /// Where clients connect with TLS, and how; nowhere unless it is given.
+    pub(crate) tls: Option<(String, ServerTls)>,
     /// Where a successor turns up; nowhere unless it is given.
     pub(crate) control: Option<PathBuf>,
     /// Take the place of the process that listens there.
@@ -97,6 +101,8 @@ impl std::fmt::Debug for Secret {
 pub(crate) struct MoveLimits {
     /// Password for the servers.
     pub(crate) password: Option<Secret>,
+    /// TLS towards the servers; `None`: plain.
+    pub(crate) tls: Option<BackendTls>,
     /// Time allowed for opening a connection to a server.
     pub(crate) connect_timeout: Duration,
 }
@@ -120,6 +126,8 @@ pub(crate) struct Limits {
     pub(crate) password: Option<Secret>,
     /// What Codis 2 refuses is refused as the Go proxy does it: by closing the connection (no).
     pub(crate) codis2: bool,
+    /// TLS towards the servers; `None`: plain.
+    pub(crate) backend_tls: Option<BackendTls>,
     /// Who may log in. If there are any, the password is for the servers only.
     pub(crate) users: Vec<User>,
     /// Connected clients of the whole process (10000). One more is told so and closed.
@@ -198,6 +206,7 @@ impl Default for Limits {
         Self {
             password: None,
             codis2: false,
+            backend_tls: None,
             users: Vec::new(),
             max_clients: 10_000,
             max_pipeline: 1024,

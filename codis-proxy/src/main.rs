@@ -19,7 +19,9 @@ mod shutdown;
 mod static_map;
 mod stats;
 mod status;
+mod stream;
 mod table;
+mod tls;
 mod worker;
 mod workers;
 
@@ -32,7 +34,10 @@ use std::{
 
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -42,6 +47,7 @@ use crate::{
     restart::{Doors, Listeners, Predecessor, Serves, Successor},
     shutdown::Shutdown,
     status::Status,
+    tls::{BackendTls, ServerTls},
     workers::Workers,
 };
 
@@ -131,12 +137,18 @@ async fn run(config: &Config) -> Result<(), ProxyError> {
         Some(listeners) => listeners,
         None => {
             let admin = bind(&config.admin, "--admin").await?;
-            Listeners { client: bind(&config.listen, "--listen").await?, admin }
+            let tls = match &config.tls {
+                Some((addr, _)) => Some(bind(addr, "tls_listen").await?),
+                None => None,
+            };
+            Listeners { client: bind(&config.listen, "--listen").await?, admin, tls }
         }
     };
     let workers = Workers::start(config).map_err(ProxyError::Start)?;
     let status = Status::starting(&config.listen);
+    reload_on_hangup(config).map_err(ProxyError::Start)?;
     let control = (serves, config.control.clone());
+    let listeners = (listeners, config.tls.as_ref().map(|(_, tls)| tls.clone()));
     let (mut doors, mut successors) =
         Doors::new(listeners, predecessor, control, workers.clone(), status.clone());
     doors.show().map_err(ProxyError::Start)?;
@@ -194,7 +206,32 @@ fn serves(config: &Config) -> Serves {
         Mode::Static(_) => None,
         Mode::Follow(follow) => Some((follow.product.to_string(), follow.id.to_string())),
     };
-    Serves { listen: config.listen.clone(), admin: config.admin.clone(), member }
+    Serves {
+        listen: config.listen.clone(),
+        tls: config.tls.as_ref().map(|(addr, _)| addr.clone()),
+        admin: config.admin.clone(),
+        member,
+    }
+}
+
+/// Reads the files for TLS anew at SIGHUP. Connections that are open stay as they are.
+fn reload_on_hangup(config: &Config) -> io::Result<()> {
+    let ours = config.tls.as_ref().map(|(_, tls)| tls.clone());
+    let servers = config.limits.backend_tls.clone();
+    if ours.is_none() && servers.is_none() {
+        return Ok(());
+    }
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let results = [ours.as_ref().map(ServerTls::reload), servers.as_ref().map(BackendTls::reload)];
+            match results.into_iter().flatten().collect::<Result<(), _>>() {
+                Ok(()) => tracing::info!("certificates read anew"),
+                Err(report) => tracing::error!(%report, "certificates are used as they were"),
+            }
+        }
+    });
+    Ok(())
 }
 
 async fn bind(addr: &str, flag: &'static str) -> Result<std::net::TcpListener, ProxyError> {

@@ -32,6 +32,7 @@ use crate::{
     scripts::Scripts,
     stats::{Stats, add_calls},
     table::{Route, Table},
+    tls::ServerTls,
     worker::{self, Leaver, Order, Shared},
 };
 
@@ -55,7 +56,7 @@ struct Inner {
     nudge: Arc<Nudge>,
     freshness: Arc<Freshness>,
     stopping: AtomicBool,
-    acceptor: Mutex<Option<AbortHandle>>,
+    acceptors: Mutex<Vec<AbortHandle>>,
 }
 
 impl Workers {
@@ -103,7 +104,7 @@ impl Workers {
             nudge,
             freshness,
             stopping: AtomicBool::new(false),
-            acceptor: Mutex::new(None),
+            acceptors: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -135,17 +136,16 @@ impl Workers {
         self.ask_all(|answer| Order::Install(table.clone(), answer)).await;
     }
 
-    /// Begins to accept clients on `listener`. Until then they wait in the kernel's queue.
-    pub(crate) fn start_accepting(&self, listener: TcpListener) {
-        let task = tokio::spawn(accept(self.inner.clone(), listener));
-        *self.inner.acceptor.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
+    /// Begins to accept clients on `listener`, with TLS or without. Until then they wait in the kernel's queue.
+    pub(crate) fn start_accepting(&self, listener: TcpListener, tls: Option<ServerTls>) {
+        let task = tokio::spawn(accept(self.inner.clone(), listener, tls));
+        self.inner.acceptors.lock().unwrap_or_else(PoisonError::into_inner).push(task.abort_handle());
     }
 
     /// Accepts no more clients: they wait in the kernel's queue again.
     pub(crate) fn stop_accepting(&self) {
-        if let Some(task) = self.inner.acceptor.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            task.abort();
-        }
+        let mut acceptors = self.inner.acceptors.lock().unwrap_or_else(PoisonError::into_inner);
+        acceptors.drain(..).for_each(|task| task.abort());
     }
 
     /// Clients that are connected.
@@ -249,7 +249,7 @@ impl Drop for ExitOnPanic {
 }
 
 /// Accepts clients and deals them to the workers in turn.
-async fn accept(inner: Arc<Inner>, listener: TcpListener) {
+async fn accept(inner: Arc<Inner>, listener: TcpListener, tls: Option<ServerTls>) {
     let mut next = 0;
     loop {
         match listener.accept().await {
@@ -259,7 +259,7 @@ async fn accept(inner: Arc<Inner>, listener: TcpListener) {
                 }
                 let worker = &inner.orders[next % inner.orders.len()];
                 next += 1;
-                if let Err(error) = deal(&inner, worker, stream, peer).await {
+                if let Err(error) = deal(&inner, worker, stream, peer, tls.as_ref()).await {
                     tracing::warn!(%peer, %error, "a client could not be served");
                 }
             }
@@ -276,6 +276,7 @@ async fn deal(
     worker: &mpsc::Sender<Order>,
     mut stream: TcpStream,
     peer: SocketAddr,
+    tls: Option<&ServerTls>,
 ) -> io::Result<()> {
     let Some(client) = inner.registry.add(peer, inner.limits.max_clients) else {
         inner.journal.failed(Cause::TooManyClients, || FailedOp {
@@ -283,6 +284,9 @@ async fn deal(
             why: "ERR max number of clients reached".to_owned(),
             ..FailedOp::default()
         });
+        if tls.is_some() {
+            return Ok(());
+        }
         // Whether this client reads it is its own affair; nobody waits for it.
         tokio::spawn(async move {
             let farewell = stream.write_all(b"-ERR max number of clients reached\r\n");
@@ -293,7 +297,11 @@ async fn deal(
     let order = async {
         stream.set_nodelay(true)?;
         let stream = stream.into_std()?;
-        worker.send(Order::Client(stream, peer, client)).await.map_err(io::Error::other)
+        let order = match tls {
+            None => Order::Client(stream, peer, client),
+            Some(tls) => Order::Secure(stream, peer, client, tls.clone()),
+        };
+        worker.send(order).await.map_err(io::Error::other)
     };
     let result = order.await;
     if result.is_err() {

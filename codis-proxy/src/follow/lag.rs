@@ -13,8 +13,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::jittered;
-use super::linked::Asking;
-use crate::config::Secret;
+use super::linked::{Access, Asking};
 use crate::freshness::{Age, Freshness};
 use crate::table::Table;
 
@@ -31,13 +30,13 @@ const HISTORY: usize = 64;
 pub(super) struct Lag {
     freshness: Arc<Freshness>,
     max_lag: Duration,
-    password: Option<Secret>,
+    access: Access,
     tasks: BTreeMap<(Addr, Addr), AbortHandle>,
 }
 
 impl Lag {
-    pub(super) fn new(freshness: Arc<Freshness>, max_lag: Duration, password: Option<Secret>) -> Self {
-        Self { freshness, max_lag, password, tasks: BTreeMap::new() }
+    pub(super) fn new(freshness: Arc<Freshness>, max_lag: Duration, access: Access) -> Self {
+        Self { freshness, max_lag, access, tasks: BTreeMap::new() }
     }
 
     /// Measures the slaves that the table lists, and no others.
@@ -63,7 +62,7 @@ impl Lag {
                     own: self.freshness.of(&master, &master),
                     freshness: self.freshness.clone(),
                     max_lag: self.max_lag,
-                    password: self.password.clone(),
+                    access: self.access.clone(),
                     history: History::default(),
                     master,
                     slave,
@@ -89,7 +88,7 @@ struct Measuring {
     own: Arc<Age>,
     freshness: Arc<Freshness>,
     max_lag: Duration,
-    password: Option<Secret>,
+    access: Access,
     history: History,
 }
 
@@ -136,7 +135,7 @@ impl Measuring {
         let limit = self.max_lag.clamp(PAUSE.0 * 10, ANSWER);
         let asking = async {
             if connection.is_none() {
-                *connection = Some(Asking::open(addr, self.password.as_ref()).await?);
+                *connection = Some(Asking::open(addr, &self.access).await?);
             }
             let asked = Instant::now();
             let Some(open) = connection else { return Err("it is not connected".to_owned()) };

@@ -7,33 +7,43 @@ use std::time::Duration;
 
 use codis_core::Addr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use crate::config::Secret;
+use crate::stream::Stream;
+use crate::tls::{self, BackendTls};
 
 /// Time for the connection and the answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest answer that is read, bytes.
 const MAX_ANSWER: usize = 1 << 20;
 
+/// How servers are reached.
+#[derive(Debug, Clone)]
+pub(super) struct Access {
+    /// What they want to hear.
+    pub(super) password: Option<Secret>,
+    /// Whether with TLS, and whom to trust.
+    pub(super) tls: Option<BackendTls>,
+}
+
 /// How many slaves are linked to the master, by its own account (`INFO replication`, `state=online`).
 ///
 /// # Errors
 /// Why it could not be asked, as text for the log.
-pub(super) async fn linked_slaves(master: &Addr, password: Option<&Secret>) -> Result<u32, String> {
-    match tokio::time::timeout(TIMEOUT, ask(master, password)).await {
+pub(super) async fn linked_slaves(master: &Addr, access: &Access) -> Result<u32, String> {
+    match tokio::time::timeout(TIMEOUT, ask(master, access)).await {
         Ok(answer) => answer,
         Err(_) => Err(format!("no answer within {TIMEOUT:?}")),
     }
 }
 
-async fn ask(master: &Addr, password: Option<&Secret>) -> Result<u32, String> {
-    count(&Asking::open(master, password).await?.info_replication().await?)
+async fn ask(master: &Addr, access: &Access) -> Result<u32, String> {
+    count(&Asking::open(master, access).await?.info_replication().await?)
 }
 
 /// A connection to a server that is asked what it says of its replication.
 pub(super) struct Asking {
-    stream: TcpStream,
+    stream: Stream,
     answer: Vec<u8>,
 }
 
@@ -42,10 +52,10 @@ impl Asking {
     ///
     /// # Errors
     /// Why that did not work, as text for the log.
-    pub(super) async fn open(server: &Addr, password: Option<&Secret>) -> Result<Self, String> {
-        let stream = TcpStream::connect((server.host(), server.port())).await.map_err(|e| e.to_string())?;
+    pub(super) async fn open(server: &Addr, access: &Access) -> Result<Self, String> {
+        let stream = tls::dial(server, access.tls.as_ref()).await.map_err(|e| e.to_string())?;
         let mut open = Self { stream, answer: Vec::new() };
-        if let Some(password) = password {
+        if let Some(password) = &access.password {
             open.call(&password.auth()).await?;
         }
         Ok(open)
@@ -64,6 +74,7 @@ impl Asking {
         codis_resp::push_array_header(&mut request, words.len());
         words.iter().for_each(|word| codis_resp::push_bulk(&mut request, word.as_ref()));
         self.stream.write_all(&request).await.map_err(|e| e.to_string())?;
+        self.stream.flush().await.map_err(|e| e.to_string())?;
         let end = reply(&mut self.stream, &mut self.answer).await?;
         let text = String::from_utf8_lossy(&self.answer[..end]).into_owned();
         self.answer.drain(..end);
@@ -72,7 +83,7 @@ impl Asking {
 }
 
 /// Reads until `answer` begins with a whole reply, and returns its length. An error reply is an error.
-async fn reply(stream: &mut TcpStream, answer: &mut Vec<u8>) -> Result<usize, String> {
+async fn reply(stream: &mut Stream, answer: &mut Vec<u8>) -> Result<usize, String> {
     let mut scanner = codis_resp::ReplyScanner::default();
     loop {
         if let codis_resp::Cut::Complete(len) = scanner.advance(answer).map_err(|e| e.to_string())? {
@@ -126,7 +137,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let ask = |server: &RedisServer, password: Option<&str>| {
             let addr = server.addr().parse().unwrap();
-            runtime.block_on(linked_slaves(&addr, password.map(Secret::new).as_ref()))
+            runtime.block_on(linked_slaves(&addr, &Access { password: password.map(Secret::new), tls: None }))
         };
         eventually(Duration::from_secs(20), || ask(&master, Some("secret")) == Ok(1));
         assert!(ask(&slave, Some("secret")).unwrap_err().contains("not a master"));

@@ -91,10 +91,10 @@ impl Follower {
         let masters = self.view.moving_groups(slots).into_iter();
         let masters: Vec<_> =
             masters.filter_map(|group| Some((group.master()?.addr.clone(), fresh(group)))).collect();
-        let password = self.password.clone();
+        let access = self.access.clone();
         let ask = |master| {
-            let password = password.as_ref();
-            async move { linked_slaves(master, password).await }
+            let access = &access;
+            async move { linked_slaves(master, access).await }
         };
         let answers = join_all(masters.iter().map(|(master, _)| ask(master))).await;
         for ((master, fresh), answer) in masters.into_iter().zip(answers) {

@@ -25,7 +25,7 @@ use codis_core::{Proxy, ProxyState, Versioned};
 use codis_store::{ConnectOptions, ErrorKind, Product, Store, StoreAddr, StoreError};
 use tokio::sync::mpsc;
 
-use crate::config::{Config, FollowConfig, ReadFrom, Secret};
+use crate::config::{Config, FollowConfig, ReadFrom};
 use crate::report::causes;
 use crate::restart::{Doors, Successor};
 use crate::shutdown::Shutdown;
@@ -34,6 +34,7 @@ use crate::table::Table;
 use crate::workers::Workers;
 pub(crate) use error::FollowError;
 use lag::Lag;
+use linked::Access;
 use routes::View;
 
 /// First and longest pause between two attempts to do something with the store.
@@ -67,15 +68,16 @@ pub(crate) async fn run(
         connected = connect(&address, follow.start_timeout) => connected?,
     };
     let limits = &config.limits;
+    let access = Access { password: limits.password.clone(), tls: limits.backend_tls.clone() };
     let lag = (limits.read_from != ReadFrom::Master)
-        .then(|| Lag::new(workers.freshness(), limits.max_lag, limits.password.clone()));
+        .then(|| Lag::new(workers.freshness(), limits.max_lag, access.clone()));
     let mut follower = Follower {
         product: Product::new(connected, follow.product.clone()),
         address,
         own: Versioned::new(me, 0),
         start_timeout: follow.start_timeout,
         auto_online: follow.auto_online,
-        password: config.limits.password.clone(),
+        access,
         view: View::empty(),
         membership: 0,
         seen: None,
@@ -146,7 +148,7 @@ struct Follower {
     /// Go online without being asked to.
     auto_online: bool,
     /// For the servers.
-    password: Option<Secret>,
+    access: Access,
     view: View,
     /// Counts our registrations.
     membership: u64,

@@ -10,12 +10,13 @@ use bytes::BytesMut;
 use codis_core::Addr;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Settings;
 use super::reply::{Commands, Reply, take};
 use super::server::Server;
+use crate::stream::Stream;
+use crate::tls;
 
 /// Buffers grown beyond this by a large value are given back.
 const KEPT_BUFFER: usize = 256 * 1024;
@@ -64,7 +65,7 @@ pub(crate) struct Handle {
 #[derive(Debug)]
 pub(crate) struct Link {
     addr: Addr,
-    stream: TcpStream,
+    stream: Stream,
     buf: BytesMut,
     handle: Handle,
     server: Server,
@@ -102,11 +103,12 @@ impl Link {
     async fn greet(addr: &Addr, settings: &Settings) -> Result<(Self, String), LinkError> {
         let broken = |e: std::io::Error| LinkError::Broken { addr: addr.clone(), what: e.to_string() };
         let after = settings.connect_timeout;
-        let connecting = timeout(after, TcpStream::connect((addr.host(), addr.port()))).await;
+        let connecting = timeout(after, tls::dial(addr, settings.tls.as_ref())).await;
         let connected = connecting.map_err(|_| LinkError::TimedOut { addr: addr.clone(), after })?;
         let stream = connected.map_err(broken)?;
-        stream.set_nodelay(true).map_err(broken)?;
-        SockRef::from(&stream).set_tcp_user_timeout(Some(settings.command_timeout * 2)).map_err(broken)?;
+        SockRef::from(stream.tcp())
+            .set_tcp_user_timeout(Some(settings.command_timeout * 2))
+            .map_err(broken)?;
         let handle = Handle { client: 0, run_id: String::new() };
         let (buf, server, used) = (BytesMut::new(), Server::default(), Instant::now());
         let mut link = Self { addr: addr.clone(), stream, buf, handle, server, used };
@@ -167,6 +169,11 @@ impl Link {
         })
     }
 
+    async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
+    }
+
     fn expect_ok(&self, command: &'static str, reply: &Reply) -> Result<(), LinkError> {
         if matches!(reply, Reply::Simple(_)) { Ok(()) } else { Err(self.odd(command, reply)) }
     }
@@ -210,7 +217,7 @@ impl Link {
         after: Duration,
     ) -> Result<(), LinkError> {
         let sent = tokio::time::Instant::now();
-        match timeout(after, self.stream.write_all(commands.bytes())).await {
+        match timeout(after, self.write(commands.bytes())).await {
             Ok(Ok(())) => self.receive(replies, wanted, after.saturating_sub(sent.elapsed())).await,
             Ok(Err(e)) => Err(self.broken(e.to_string())),
             Err(_) => Err(LinkError::TimedOut { addr: self.addr.clone(), after }),

@@ -30,6 +30,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::config::{MoveLimits, Secret};
 use crate::table::{Endpoint, Route, Table};
+use crate::tls::BackendTls;
 use debts::Debts;
 use handover::{Cause, Done, Job};
 use pair::Pair;
@@ -40,6 +41,7 @@ use settled::Settled;
 pub(crate) struct Settings {
     /// Password for the servers.
     password: Option<Secret>,
+    tls: Option<BackendTls>,
     /// Name that its connections carry on the servers.
     name: String,
     /// Time that opening a connection may take.
@@ -65,6 +67,7 @@ impl Settings {
     fn new(limits: MoveLimits) -> Self {
         Self {
             password: limits.password,
+            tls: limits.tls,
             name: format!("codis-proxy-{}-move", std::process::id()),
             connect_timeout: limits.connect_timeout,
             command_timeout: Duration::from_secs(5),

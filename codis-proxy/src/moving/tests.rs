@@ -46,7 +46,7 @@ fn settings() -> Settings {
     Settings {
         command_timeout: Duration::from_millis(1500),
         wait: SOON,
-        ..Settings::new(MoveLimits { password: None, connect_timeout: Duration::from_secs(1) })
+        ..Settings::new(MoveLimits { password: None, tls: None, connect_timeout: Duration::from_secs(1) })
     }
 }
 

@@ -33,7 +33,7 @@ const MOST_TEXT: usize = 1 << 20;
 pub(super) enum Message {
     /// The successor: give me your listeners. It says what it was told to be.
     TakeOver { speaks: u32, serves: Serves },
-    /// The predecessor: here they are, for clients and for the admin pages.
+    /// The predecessor: here they are, for clients, for the admin pages, and for clients with TLS.
     Listeners,
     /// The successor: I could serve every slot.
     Ready,
@@ -57,6 +57,8 @@ pub(super) enum Message {
 pub(crate) struct Serves {
     /// Where clients connect.
     pub(crate) listen: String,
+    /// Where clients connect with TLS.
+    pub(crate) tls: Option<String>,
     /// Where the admin pages are.
     pub(crate) admin: String,
     /// Product and id; nothing with a fixed slot map.

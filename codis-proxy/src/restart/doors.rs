@@ -9,6 +9,7 @@ use crate::{
     admin,
     status::Status,
     table::{Route, Table},
+    tls::ServerTls,
     workers::Workers,
 };
 
@@ -18,6 +19,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// Listeners, control socket, and the process that had them before.
 pub(crate) struct Doors {
     listeners: Listeners,
+    tls: Option<ServerTls>,
     workers: Workers,
     status: Status,
     admin: Option<AbortHandle>,
@@ -33,7 +35,7 @@ pub(crate) struct Doors {
 impl Doors {
     /// Closed ones, and where successors turn up.
     pub(crate) fn new(
-        listeners: Listeners,
+        (listeners, tls): (Listeners, Option<ServerTls>),
         predecessor: Option<Predecessor>,
         (serves, path): (Serves, Option<PathBuf>),
         workers: Workers,
@@ -42,6 +44,7 @@ impl Doors {
         let (found, successors) = mpsc::channel(1);
         let doors = Self {
             listeners,
+            tls,
             workers,
             status,
             admin: None,
@@ -88,7 +91,11 @@ impl Doors {
             return Ok(());
         }
         let failed = |source| TakeOverError::Listener { source };
-        self.workers.start_accepting(listener(&self.listeners.client).map_err(failed)?);
+        let plain = listener(&self.listeners.client).map_err(failed)?;
+        if let (Some(secure), Some(tls)) = (&self.listeners.tls, &self.tls) {
+            self.workers.start_accepting(listener(secure).map_err(failed)?, Some(tls.clone()));
+        }
+        self.workers.start_accepting(plain, None);
         self.open = true;
         let replaces = self.predecessor.is_some();
         if let Some(predecessor) = self.predecessor.take() {
@@ -96,13 +103,12 @@ impl Doors {
         }
         self.show().map_err(failed)?;
         if let (Some(path), None) = (&self.path, &self.control) {
-            let copies = (self.listeners.client.try_clone(), self.listeners.admin.try_clone());
-            let control = match copies {
-                (Ok(client), Ok(admin)) => {
+            let control = match self.listeners.copy() {
+                Ok(copy) => {
                     let found = self.found.clone();
-                    Control::open(path, self.serves.clone(), [client, admin], replaces, found).await
+                    Control::open(path, self.serves.clone(), copy, replaces, found).await
                 }
-                (Err(error), _) | (_, Err(error)) => Err(error),
+                Err(error) => Err(error),
             };
             match control {
                 Ok(control) => self.control = Some(control),

@@ -86,6 +86,21 @@ pub(crate) struct Listeners {
     pub(crate) client: net::TcpListener,
     /// For the admin pages.
     pub(crate) admin: net::TcpListener,
+    /// For clients with TLS.
+    pub(crate) tls: Option<net::TcpListener>,
+}
+
+impl Listeners {
+    /// The same sockets once more.
+    pub(super) fn copy(&self) -> io::Result<Self> {
+        let tls = self.tls.as_ref().map(net::TcpListener::try_clone).transpose()?;
+        Ok(Self { client: self.client.try_clone()?, admin: self.admin.try_clone()?, tls })
+    }
+
+    /// In the order in which they are handed over.
+    pub(super) fn all(&self) -> Vec<&net::TcpListener> {
+        [&self.client, &self.admin].into_iter().chain(&self.tls).collect()
+    }
 }
 
 /// The running process. When it dies there is nobody left to wait for: `channel` is `None` then.
@@ -122,7 +137,8 @@ impl Predecessor {
         let mut sockets = came.sockets.into_iter();
         match (came.message, sockets.next(), sockets.next()) {
             (Message::Listeners, Some(client), Some(admin)) => {
-                let listeners = Listeners { client: client.into(), admin: admin.into() };
+                let tls = sockets.next().map(Into::into);
+                let listeners = Listeners { client: client.into(), admin: admin.into(), tls };
                 Ok(Some((Self { path: path.to_owned(), channel: Some(channel), left: false }, listeners)))
             }
             (Message::No(why), ..) => Err(TakeOverError::Refused { path: path.to_owned(), why }),

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    SPEAKS,
+    Listeners, SPEAKS,
     channel::{Channel, MOST_SOCKETS, Message, PATIENCE, Serves, borrowed},
 };
 use crate::workers::Workers;
@@ -43,7 +43,7 @@ impl Control {
     pub(crate) async fn open(
         path: &Path,
         serves: Serves,
-        listeners: [std::net::TcpListener; 2],
+        listeners: Listeners,
         replace: bool,
         found: mpsc::Sender<Successor>,
     ) -> io::Result<Self> {
@@ -93,7 +93,7 @@ impl Drop for Control {
 async fn meet(
     stream: UnixStream,
     serves: &Serves,
-    listeners: &[std::net::TcpListener; 2],
+    listeners: &Listeners,
     found: &mpsc::Sender<Successor>,
 ) -> io::Result<()> {
     let (theirs, ours) = (stream.peer_cred()?.uid(), rustix::process::geteuid().as_raw());
@@ -113,7 +113,7 @@ async fn meet(
     if let Some(why) = no {
         return channel.send(&Message::No(why), &[], &[]).await;
     }
-    channel.send(&Message::Listeners, &borrowed(listeners), &[]).await?;
+    channel.send(&Message::Listeners, &borrowed(&listeners.all()), &[]).await?;
     // Meanwhile no other one is heard.
     let ready = channel.receive(LOADING).await?.message;
     if ready != Message::Ready {

@@ -3,6 +3,7 @@
 //! Everything that is wrong is found before anything is started, and is named with its file, line and key
 //! and with what may stand there.
 
+mod certificates;
 mod file;
 mod go;
 mod keys;
@@ -74,7 +75,9 @@ pub(crate) fn configure(args: Args) -> Result<Config, ConfigError> {
         );
         return Err(report.next("give --control PATH, the one that the running process was given").into());
     }
+    limits.backend_tls = certificates::for_servers(&file)?;
     Ok(Config {
+        tls: certificates::for_clients(&file)?,
         control,
         take_over: args.take_over,
         listen: address(args.listen, "proxy.listen", "0.0.0.0:19000"),
@@ -123,6 +126,7 @@ fn limits(file: &File, password: Option<Secret>, users: Vec<User>) -> Limits {
     let whole = |key: &str, default: usize| file.whole(key).unwrap_or(default);
     let seconds = |key: &str, default: Duration| file.seconds(key).unwrap_or(default);
     Limits {
+        backend_tls: None,
         password: match file.text("proxy.backend_user") {
             Some(user) => password.map(|password| password.of(user)),
             None => password,

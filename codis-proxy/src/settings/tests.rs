@@ -67,7 +67,7 @@ fn the_file_of_the_go_proxy_will_do() {
 fn an_unknown_key_is_named_with_its_line_and_the_right_one() {
     let told = refuse("product = \"a\"\n[proxy]\n  workerz = 1\n");
     let start = "codis.toml line 3: unknown key `proxy.workerz`\n  where  /etc/codis.toml:3:3   workerz = 1\n  \
-                 why    the table [proxy] has: id, listen, admin, workers, ";
+                 why    the table [proxy] has: id, listen, admin, ";
     assert!(told.starts_with(start) && told.ends_with("\n  next   write `workers`"), "{told}");
     let told = refuse("stor = 1\n");
     assert!(told.starts_with("codis.toml line 1: unknown key `stor`\n"), "{told}");

@@ -6,7 +6,6 @@ use std::{collections::VecDeque, task::Waker};
 use bytes::BytesMut;
 use codis_core::{Addr, SlotId};
 use codis_resp::{CommandId, ReplyScanner};
-use tokio::net::TcpStream;
 
 use super::{
     buffers::OutBuf,
@@ -17,6 +16,7 @@ use super::{
     session::SessionId,
     slow::Sent,
 };
+use crate::stream::Stream;
 
 /// Place of a backend in its worker.
 pub(super) type BackendId = usize;
@@ -40,7 +40,7 @@ pub(super) struct ServerName {
 
 /// A connection that is ready for requests.
 pub(super) struct Link {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) name: ServerName,
     /// The server knows `CLIENT UNBLOCK`.
     pub(super) unblocks: bool,

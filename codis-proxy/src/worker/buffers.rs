@@ -3,7 +3,8 @@
 use std::{collections::VecDeque, io, io::IoSlice};
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
+
+use crate::stream::Stream;
 
 /// From this size on, a request or reply is passed on as it lies instead of being copied.
 pub(super) const BIG: usize = 32 << 10;
@@ -279,7 +280,7 @@ impl OutBuf {
     ///
     /// # Errors
     /// Those of the socket, except that it takes no more now.
-    pub(super) fn write(&mut self, stream: &TcpStream, pool: &mut Pool) -> io::Result<usize> {
+    pub(super) fn write(&mut self, stream: &mut Stream, pool: &mut Pool) -> io::Result<usize> {
         let mut total = 0;
         while self.len > 0 {
             let wrote = if self.front.is_empty() {
@@ -307,6 +308,7 @@ impl OutBuf {
         if self.log.is_none() {
             self.clear(pool);
         }
+        stream.try_flush()?;
         Ok(total)
     }
 

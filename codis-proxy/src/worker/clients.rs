@@ -265,7 +265,7 @@ impl Worker {
 
     fn is_to_go(&self, id: SessionId, filter: &KillFilter) -> bool {
         let session = &self.sessions[id];
-        let local = || session.stream.as_ref().and_then(|stream| stream.local_addr().ok());
+        let local = || session.stream.as_ref().and_then(|stream| stream.tcp().local_addr().ok());
         self.suits(id, &filter.basics)
             && !(filter.skip_me && session.client == filter.me)
             && filter.addr.as_ref().is_none_or(|addr| *addr == self.registry.peer(session.client))
@@ -323,9 +323,9 @@ impl Worker {
     pub(super) fn describe(&self, id: SessionId) -> String {
         let session = &self.sessions[id];
         let Some((addr, name, age)) = self.registry.client(session.client) else { return String::new() };
-        let local = session.stream.as_ref().and_then(|stream| stream.local_addr().ok());
+        let local = session.stream.as_ref().and_then(|stream| stream.tcp().local_addr().ok());
         let laddr = local.map(|addr| addr.to_string()).unwrap_or_default();
-        let fd = session.stream.as_ref().map_or(-1, |stream| stream.as_raw_fd());
+        let fd = session.stream.as_ref().map_or(-1, |stream| stream.tcp().as_raw_fd());
         let idle = self.now.saturating_sub(session.heard) / 1_000_000;
         let multi = session.pinning.as_ref().is_some_and(|pinning| pinning.transaction.is_multi());
         let subs = session.subs.as_ref().map(|subs| subs.counts());

@@ -7,7 +7,6 @@ use codis_resp::{Cut, ReplyScanner, integer, push_array_header, push_bulk};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::timeout,
 };
 
@@ -15,8 +14,8 @@ use super::{
     backend::{KillName, Link, ServerName},
     proto::Proto,
 };
-use crate::config::Limits;
 pub(super) use crate::report::causes as one_line;
+use crate::{config::Limits, stream::Stream, tls};
 
 /// Why a server could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +49,7 @@ pub(super) async fn connect(addr: &Addr, proto: Proto, limits: &Limits) -> Resul
         };
         let kill = match id {
             Some(id) => KillName::Id(id),
-            None => KillName::LocalAddr(stream.local_addr()?.to_string()),
+            None => KillName::LocalAddr(stream.tcp().local_addr()?.to_string()),
         };
         let name = ServerName { kill, run: run_id(&mut stream).await? };
         Ok(Link { stream, name, unblocks })
@@ -60,7 +59,7 @@ pub(super) async fn connect(addr: &Addr, proto: Proto, limits: &Limits) -> Resul
         .unwrap_or(Err(ConnectError::Timeout(limits.connect_timeout)))
 }
 
-async fn speak_resp3(stream: &mut TcpStream) -> Result<(), ConnectError> {
+async fn speak_resp3(stream: &mut Stream) -> Result<(), ConnectError> {
     let reply = call(stream, "HELLO", &[b"HELLO", b"3"]).await?;
     match reply.first() {
         Some(b'%') => Ok(()),
@@ -73,7 +72,7 @@ async fn speak_resp3(stream: &mut TcpStream) -> Result<(), ConnectError> {
 
 /// The id of this connection in the server's list of clients, found by a name that no other one has.
 /// Unlike its address, which something on the way may have changed, it means the same to both sides.
-async fn listed_id(stream: &mut TcpStream) -> Result<Option<u64>, ConnectError> {
+async fn listed_id(stream: &mut Stream) -> Result<Option<u64>, ConnectError> {
     let name = format!("codis-proxy-{}-{:08x}", std::process::id(), rand::random::<u32>());
     let named = call(stream, "CLIENT", &[b"CLIENT", b"SETNAME", name.as_bytes()]).await?;
     if named.starts_with(b"-") {
@@ -87,7 +86,7 @@ async fn listed_id(stream: &mut TcpStream) -> Result<Option<u64>, ConnectError> 
 }
 
 /// What tells this process of the server from those before and after it.
-async fn run_id(stream: &mut TcpStream) -> Result<Option<String>, ConnectError> {
+async fn run_id(stream: &mut Stream) -> Result<Option<String>, ConnectError> {
     let info = call(stream, "INFO", &[b"INFO", b"server"]).await?;
     let info = String::from_utf8_lossy(&info);
     Ok(info.lines().find_map(|line| line.strip_prefix("run_id:")).map(|run| run.trim().to_owned()))
@@ -166,10 +165,9 @@ pub(super) async fn ask(addr: &Addr, request: &[&[u8]], limits: &Limits) -> Resu
     timeout(bound, asking).await.unwrap_or(Err(ConnectError::Timeout(bound)))
 }
 
-async fn dial(addr: &Addr, limits: &Limits) -> Result<TcpStream, ConnectError> {
-    let mut stream = TcpStream::connect((addr.host(), addr.port())).await?;
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(&stream);
+async fn dial(addr: &Addr, limits: &Limits) -> Result<Stream, ConnectError> {
+    let mut stream = tls::dial(addr, limits.backend_tls.as_ref()).await?;
+    let socket = SockRef::from(stream.tcp());
     let keepalive =
         TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
     socket.set_tcp_keepalive(&keepalive)?;
@@ -202,11 +200,12 @@ fn line(reply: &[u8]) -> String {
 }
 
 /// One request, one reply, on a connection that nobody else uses yet.
-async fn call(stream: &mut TcpStream, name: &'static str, args: &[&[u8]]) -> Result<Vec<u8>, ConnectError> {
+async fn call(stream: &mut Stream, name: &'static str, args: &[&[u8]]) -> Result<Vec<u8>, ConnectError> {
     let mut request = Vec::new();
     push_array_header(&mut request, args.len());
     args.iter().for_each(|arg| push_bulk(&mut request, arg));
     stream.write_all(&request).await?;
+    stream.flush().await?;
     let mut reply = Vec::new();
     let mut scanner = ReplyScanner::default();
     loop {

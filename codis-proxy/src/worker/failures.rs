@@ -3,6 +3,8 @@
 //! An error that a server answers with is a reply like any other: it is counted by command, not
 //! written down. What is written down is what the proxy could not do, or would not.
 
+use std::{io, net::SocketAddr};
+
 use codis_admin::FailedOp;
 use codis_core::{SlotId, slot_of_key};
 use codis_resp::{Class, CommandId, lookup};
@@ -122,6 +124,14 @@ impl Worker {
         let took_us = self.now.saturating_sub(since);
         let why = why.to_owned();
         self.journal.failed(cause, || FailedOp { client, why, took_us, ..FailedOp::default() });
+    }
+
+    /// A client could not agree on TLS.
+    #[cold]
+    pub(super) fn tls_failed(&mut self, peer: &SocketAddr, error: &io::Error) {
+        self.totals.dropped += 1;
+        let (client, why) = (Some(peer.to_string()), format!("TLS: {error}"));
+        self.journal.failed(Cause::Protocol, || FailedOp { client, why, ..FailedOp::default() });
     }
 
     fn client_of(&self, id: SessionId) -> Option<String> {

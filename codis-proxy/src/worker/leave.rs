@@ -4,18 +4,25 @@
 //! sent and what has not been done goes along, also when it waits for a slot. The socket is not closed, so what
 //! is on its way to it is not lost.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::BytesMut;
 
-use tokio::{net::TcpStream, task::spawn_local};
+use tokio::{net::TcpStream, task::spawn_local, time::timeout};
 
 use super::{
     Worker,
     proto::Proto,
     session::{Library, Mute, Session, SessionId},
 };
-use crate::restart::{Handed, Muted};
+use crate::{
+    restart::{Handed, Muted},
+    stream::Stream,
+    tls::ServerTls,
+};
+
+/// How long a client may take to agree on TLS.
+const AGREEING: Duration = Duration::from_secs(10);
 
 /// A client on its way to another process.
 #[derive(Debug)]
@@ -49,12 +56,45 @@ impl Worker {
                 return None;
             }
         };
+        Some(self.serve_session(Stream::Plain(stream), client))
+    }
+
+    /// Serves a new client that has to agree on TLS first.
+    pub(super) fn accept_tls(
+        &mut self,
+        stream: std::net::TcpStream,
+        peer: SocketAddr,
+        client: u64,
+        tls: ServerTls,
+    ) {
+        let me = self.me.clone();
+        spawn_local(async move {
+            let agreeing = async { tls.accept(TcpStream::from_std(stream)?).await };
+            let agreed = timeout(AGREEING, agreeing).await.unwrap_or_else(|late| Err(late.into()));
+            let Some(worker) = me.upgrade() else { return };
+            let mut worker = worker.borrow_mut();
+            match agreed {
+                Ok(stream) if !worker.stopping => {
+                    worker.look_at_clock();
+                    worker.serve_session(stream, client);
+                }
+                Ok(_) => worker.registry.remove(client),
+                Err(error) => {
+                    tracing::debug!(%peer, %error, "a client could not agree on TLS");
+                    worker.tls_failed(&peer, &error);
+                    worker.registry.remove(client);
+                }
+            }
+        });
+    }
+
+    fn serve_session(&mut self, stream: Stream, client: u64) -> SessionId {
         let open = self.limits.is_open();
         let id = self.sessions.insert(Box::new(Session::new(stream, client, open, self.now)));
         if let Some(me) = self.me.upgrade() {
             spawn_local(std::future::poll_fn(move |cx| me.borrow_mut().poll_session(id, cx)));
         }
-        Some(id)
+        id
     }
 
     /// Takes out the clients that can go now. One that is new since then can go the next time.
@@ -66,9 +106,10 @@ impl Worker {
 
     fn can_leave(&self, id: SessionId) -> bool {
         let session = &self.sessions[id];
+        let plain = session.stream.as_ref().is_some_and(|stream| !stream.is_tls());
         let settling = session.parked.as_ref().is_some_and(|parked| parked.settling);
         let open = session.pinning.is_some() || session.subs.is_some() || settling;
-        session.stream.is_some() && session.is_done() && !session.closing && !open
+        plain && session.is_done() && !session.closing && !open
     }
 
     fn take_away(&mut self, id: SessionId) -> Option<Leaver> {

@@ -96,6 +96,7 @@ use crate::{
     scripts::Scripts,
     stats::Stats,
     table::Table,
+    tls::ServerTls,
 };
 
 /// Bytes that are read at once.
@@ -129,6 +130,8 @@ pub(crate) struct Shared {
 pub(crate) enum Order {
     /// Serve this client.
     Client(std::net::TcpStream, SocketAddr, u64),
+    /// The same, once it has agreed on TLS.
+    Secure(std::net::TcpStream, SocketAddr, u64, ServerTls),
     /// Serve this client of another process.
     Adopt(Box<Leaver>, SocketAddr, u64),
     /// Give away the clients that can go to another process now.
@@ -245,6 +248,9 @@ async fn serve(shared: Shared, mut orders: mpsc::Receiver<Order>) {
                 Some(Order::Client(stream, peer, client)) => {
                     worker.borrow_mut().accept(stream, peer, client);
                 }
+                Some(Order::Secure(stream, peer, client, tls)) => {
+                    worker.borrow_mut().accept_tls(stream, peer, client, tls);
+                }
                 Some(Order::Adopt(leaver, peer, client)) => worker.borrow_mut().adopt(*leaver, peer, client),
                 Some(Order::GiveAway(answer)) => {
                     let _ = answer.send(worker.borrow_mut().give_away());
@@ -278,6 +284,7 @@ impl Worker {
         let Shared { limits, registry, scripts, journal, budget, nudge, freshness } = shared;
         let movers = Movers::new(MoveLimits {
             password: limits.password.clone(),
+            tls: limits.backend_tls.clone(),
             connect_timeout: limits.connect_timeout,
         });
         let parser = RequestParser::new(request_limits(&limits));

@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut, buf::BufMut};
+use bytes::{Bytes, BytesMut};
 use codis_resp::{ProtocolError, Request, RequestParser, inline_to_array};
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -95,9 +95,7 @@ impl Worker {
 
     /// True if a client that is not being read has closed its connection.
     fn is_gone(&self, id: SessionId, cx: &mut Context<'_>) -> bool {
-        let mut byte = [0; 1];
-        let peeked = self.sessions[id].stream.as_ref().map(|s| s.poll_peek(cx, &mut ReadBuf::new(&mut byte)));
-        matches!(peeked, Some(Poll::Ready(Ok(0) | Err(_))))
+        self.sessions[id].stream.as_ref().is_some_and(|stream| stream.poll_is_gone(cx))
     }
 
     /// True while a session may not ask for more: too many replies owed, or too many not taken.
@@ -113,7 +111,9 @@ impl Worker {
             self.unsubscribe_all(id);
         }
         let session = &mut self.sessions[id];
-        session.stream = None;
+        if let Some(mut stream) = session.stream.take() {
+            stream.farewell();
+        }
         session.partial = None;
         session.waker = None;
         session.backlog = false;
@@ -176,24 +176,16 @@ impl Worker {
     /// Reads into the session's own buffer, about as much as the request still misses.
     fn poll_receive_big(&mut self, id: SessionId, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let session = &mut self.sessions[id];
-        let (Some(stream), Some(partial)) = (&session.stream, &mut session.partial) else {
+        let (Some(stream), Some(partial)) = (&mut session.stream, &mut session.partial) else {
             return Poll::Ready(Ok(0));
         };
-        ready!(stream.poll_read_ready(cx))?;
         let want = partial.missing.max(OWN_BUFFER / 2);
         if partial.buf.capacity() - partial.buf.len() < want {
             let modest = FIRST_ROOM.saturating_sub(partial.buf.len()).max(OWN_BUFFER);
             let room = if partial.buf.len() >= FIRST_ROOM { want } else { want.min(modest) };
             partial.buf.reserve(room);
         }
-        let read = match stream.try_read_buf(&mut (&mut partial.buf).limit(want)) {
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Err(error) => return Poll::Ready(Err(error)),
-        };
+        let read = ready!(stream.poll_read_more(cx, &mut partial.buf, want))?;
         if read == 0 {
             return Poll::Ready(Ok(0));
         }

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{BytesMut, buf::BufMut};
+use bytes::BytesMut;
 use codis_resp::{CommandId, Cut, ReplyScanner};
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -57,20 +57,12 @@ impl Worker {
     /// Reads a big reply into a buffer of its own and passes it on as it lies.
     fn poll_big_reply(&mut self, id: BackendId, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let backend = &mut self.backends[id];
-        let (State::Up(link), Some(partial)) = (&backend.state, &mut backend.partial) else {
+        let (State::Up(link), Some(partial)) = (&mut backend.state, &mut backend.partial) else {
             return Poll::Ready(Ok(0));
         };
-        ready!(link.stream.poll_read_ready(cx))?;
         let want = partial.missing.max(OWN_BUFFER / 2);
         partial.buf.reserve(want);
-        let read = match link.stream.try_read_buf(&mut (&mut partial.buf).limit(want)) {
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Err(error) => return Poll::Ready(Err(error)),
-        };
+        let read = ready!(link.stream.poll_read_more(cx, &mut partial.buf, want))?;
         if read == 0 {
             return Poll::Ready(Ok(0));
         }

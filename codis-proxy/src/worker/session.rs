@@ -11,7 +11,6 @@ use std::task::Waker;
 use bytes::{Bytes, BytesMut};
 use codis_core::SlotId;
 use codis_resp::{CommandId, RequestParser};
-use tokio::net::TcpStream;
 
 use super::{
     buffers::{BIG, OutBuf, Pool},
@@ -22,7 +21,7 @@ use super::{
     pubsub::Subs,
     replicas::Reads,
 };
-use crate::restart::Muted;
+use crate::{restart::Muted, stream::Stream};
 
 /// Bytes of big replies that a client may ask for at a time.
 const FAIR: usize = 1 << 20;
@@ -100,7 +99,7 @@ pub(super) struct Library {
 /// A client. There may be very many that do nothing: what is rarely needed lies in boxes.
 pub(super) struct Session {
     /// `None` once it is closed and only waits for its replies to come in.
-    pub(super) stream: Option<TcpStream>,
+    pub(super) stream: Option<Stream>,
     /// Number of the client in this process; the registry knows the rest about it.
     pub(super) client: u64,
     pub(super) waker: Option<Waker>,
@@ -155,7 +154,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(stream: TcpStream, client: u64, authenticated: bool, now: u64) -> Self {
+    pub(super) fn new(stream: Stream, client: u64, authenticated: bool, now: u64) -> Self {
         Self {
             stream: Some(stream),
             client,
@@ -230,7 +229,7 @@ impl Session {
 
     /// True if nothing is owed and nothing is to be written.
     pub(super) fn is_done(&self) -> bool {
-        self.owed == 0 && self.out.is_empty()
+        self.owed == 0 && self.out.is_empty() && !self.want_write
     }
 
     /// The next one of its requests came now, or when it was held back.

@@ -30,6 +30,7 @@ impl Fixture {
     async fn start(limits: Limits, route: Route) -> Self {
         let config = Config {
             control: None,
+            tls: None,
             take_over: false,
             listen: String::new(),
             admin: String::new(),
@@ -40,7 +41,7 @@ impl Fixture {
         let workers = Workers::start(&config).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        workers.start_accepting(listener);
+        workers.start_accepting(listener, None);
         let mut fixture = Self { workers, addr, epoch: 0 };
         let table = fixture.table(&route);
         timeout(DEADLINE, fixture.workers.install(table)).await.unwrap();

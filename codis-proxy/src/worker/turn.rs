@@ -14,7 +14,7 @@ use super::{
     backend::{Backend, BackendId, State},
     session::SessionId,
 };
-use crate::journal::Cause;
+use crate::{journal::Cause, stream::Stream};
 
 /// Ticks between two looks at what is idle.
 const TICKS_PER_SECOND: u64 = 10;
@@ -115,11 +115,11 @@ impl Worker {
     pub(super) fn write_session(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.dirty = false;
-        let Some(stream) = &session.stream else { return };
+        let Some(stream) = &mut session.stream else { return };
         match session.out.write(stream, &mut self.pool) {
             Ok(n) => {
                 self.totals.bytes_out += n as u64;
-                session.want_write = !session.out.is_empty();
+                session.want_write = !session.out.is_empty() || stream.wants_write();
                 let (bound, key) = match session.subs {
                     Some(_) if self.limits.subscriber_output < self.limits.client_output => {
                         (self.limits.subscriber_output, "subscriber_output")
@@ -150,13 +150,13 @@ impl Worker {
         let pause = self.backend_pause();
         let Some(backend) = self.backends.get_mut(id) else { return };
         backend.dirty = false;
-        let State::Up(link) = &backend.state else { return };
-        match backend.out.write(&link.stream, &mut self.pool) {
+        let State::Up(link) = &mut backend.state else { return };
+        match backend.out.write(&mut link.stream, &mut self.pool) {
             Ok(n) => {
                 backend.bytes_out += n as u64;
                 let waiting = backend.pending.front().map(|pending| pending.end);
                 backend.sent.wrote(self.now, backend.out.sent(), waiting);
-                backend.want_write = !backend.out.is_empty();
+                backend.want_write = !backend.out.is_empty() || link.stream.wants_write();
                 if backend.want_write
                     && let Some(waker) = &backend.waker
                 {
@@ -282,6 +282,10 @@ impl Worker {
         let mut expired = Vec::new();
         let mut silent_ones = Vec::new();
         for (id, session) in &mut self.sessions {
+            // How its connection ends is not seen from outside while nobody reads it.
+            if session.pinning.is_some() && session.stream.as_ref().is_some_and(Stream::is_tls) {
+                session.wake();
+            }
             let silent = self.now.saturating_sub(session.heard);
             if let Some(parked) = &session.parked {
                 let since = session.held.as_ref().and_then(|held| held.parked).unwrap_or(parked.since);

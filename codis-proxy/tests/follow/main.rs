@@ -7,6 +7,8 @@
 
 mod blocking;
 mod cases;
+#[path = "../common/certs.rs"]
+mod certs;
 mod fixture;
 mod kills;
 mod native;
@@ -16,6 +18,7 @@ mod resp3;
 mod restart;
 mod slaves;
 mod stories;
+mod tls;
 mod transactions;
 mod trouble;
 
@@ -81,6 +84,7 @@ on_local_store![
     slaves::clients_read_what_they_have_written_and_in_order,
     slaves::a_lost_slave_is_not_noticed,
     slaves::a_slave_is_read_only_when_it_has_what_a_move_brought,
+    tls::keys_move_over_tls,
     trouble::waits_until_all_slots_are_ready,
     trouble::waits_to_be_told_to_go_online,
     trouble::registers_again_after_a_suspension,

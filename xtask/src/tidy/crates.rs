@@ -58,6 +58,9 @@ const OWNED: &[Owned] = &[
     owned("indicatif", &["codisctl"], false),
     owned("hyper", &["codis-admin"], true),
     owned("axum", &["codis-proxy"], false),
+    owned("rustls", &["codis-proxy"], true),
+    owned("tokio-rustls", &["codis-proxy"], true),
+    owned("rcgen", &[], true),
     owned("codis-testkit", &["codis-tests", "xtask"], true),
 ];
 

@@ -41,6 +41,6 @@ impl Worker {
     /// The port that a client has come to.
     pub(super) fn port(&self, id: SessionId) -> u16 {
         let stream = self.sessions[id].stream.as_ref();
-        stream.and_then(|stream| stream.local_addr().ok()).map_or(0, |addr| addr.port())
+        stream.and_then(|stream| stream.tcp().local_addr().ok()).map_or(0, |addr| addr.port())
     }
 }

@@ -9,19 +9,22 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use bytes::{BytesMut, buf::BufMut};
+use bytes::BytesMut;
 use codis_core::Addr;
 use codis_resp::{ReplyScanner, push_array_header, push_bulk};
-use tokio::{net::TcpStream, task::spawn_local};
+use tokio::task::spawn_local;
 
 use super::{FeedId, TopicId};
-use crate::worker::{
-    Worker,
-    backend::Link,
-    buffers::OutBuf,
-    connect::{ConnectError, connect, one_line},
-    link::pause,
-    proto::Proto,
+use crate::{
+    stream::Stream,
+    worker::{
+        Worker,
+        backend::Link,
+        buffers::OutBuf,
+        connect::{ConnectError, connect, one_line},
+        link::pause,
+        proto::Proto,
+    },
 };
 
 /// Bytes that are read at once.
@@ -44,7 +47,7 @@ pub(super) enum Asked {
 enum State {
     Down,
     Connecting,
-    Up(TcpStream),
+    Up(Stream),
 }
 
 pub(super) struct Feed {
@@ -217,25 +220,16 @@ impl Worker {
     /// Writes what waits, then reads once. False: the server has closed.
     fn poll_feed_io(&mut self, id: FeedId, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let Some(feed) = self.pubsub.feeds.get_mut(id) else { return Poll::Ready(Ok(true)) };
-        let State::Up(stream) = &feed.state else { return Poll::Ready(Ok(true)) };
-        while !feed.out.is_empty() && stream.poll_write_ready(cx)?.is_ready() {
+        let State::Up(stream) = &mut feed.state else { return Poll::Ready(Ok(true)) };
+        while (!feed.out.is_empty() || stream.wants_write()) && stream.poll_write_ready(cx)?.is_ready() {
             feed.out.write(stream, &mut self.pool)?;
         }
-        ready!(stream.poll_read_ready(cx))?;
         let want = feed.missing.clamp(READ, READ_BIG);
         feed.buf.reserve(want);
-        match stream.try_read_buf(&mut (&mut feed.buf).limit(want)) {
-            Ok(read) => {
-                feed.heard = self.now;
-                feed.missing = 0;
-                Poll::Ready(Ok(read > 0))
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            Err(error) => Poll::Ready(Err(error)),
-        }
+        let read = ready!(stream.poll_read_more(cx, &mut feed.buf, want))?;
+        feed.heard = self.now;
+        feed.missing = 0;
+        Poll::Ready(Ok(read > 0))
     }
 
     /// A feed's connection cannot be used any more, or could not be opened.
