@@ -191,7 +191,7 @@ impl Worker {
     /// What waits for servers, may have to be sent to them again, or will be.
     fn queued(&self) -> usize {
         let queues = self.backends.iter().map(|(_, backend)| backend.out.len() + backend.out.logged());
-        queues.sum::<usize>() + self.kept.bytes()
+        queues.sum::<usize>() + self.kept.bytes() + self.splits.bytes()
     }
 
     fn tell(&mut self, now: usize) {

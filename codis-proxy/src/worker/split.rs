@@ -114,12 +114,17 @@ impl Splits {
         Some(self.live.get(id)?.asked.session)
     }
 
-    /// Tells for each request whose it is and how many bytes are held for it.
+    /// Tells for each request whose it is and how many bytes of replies are held for it.
     pub(super) fn each_held(&self, mut tell: impl FnMut(SessionId, usize)) {
         for (_, split) in &self.live {
             let replies: usize = split.parts.iter().map(|part| part.reply.bytes().len()).sum();
-            tell(split.asked.session, replies + size_of_val(&split.keys[..]));
+            tell(split.asked.session, replies);
         }
+    }
+
+    /// Bytes that are held for requests under way, whoever has asked.
+    pub(super) fn bytes(&self) -> usize {
+        self.live.iter().map(|(_, split)| size_of_val(&split.keys[..])).sum()
     }
 }
 

@@ -55,7 +55,7 @@ fn a_million_elements() {
     let siege = Siege::lay("");
     let head = b"*1048576\r\n$3\r\nDEL\r\n".to_vec();
     let elements = b"$1\r\na\r\n".repeat(1_048_575);
-    let senders: Vec<_> = (0..12)
+    let senders: Vec<_> = (0..8)
         .map(|number| {
             let mut stream = siege.connect();
             let (head, elements) = (head.clone(), elements.clone());
