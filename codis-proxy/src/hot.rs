@@ -70,10 +70,9 @@ impl Sketch {
             self.counts.push(weight);
             return;
         }
-        let Some((place, least)) = self.counts.iter().copied().enumerate().min_by_key(|(_, count)| *count)
-        else {
-            return;
-        };
+        // Either pass alone is compiled to look at many at once; one for both is not.
+        let least = self.counts.iter().copied().min().unwrap_or_default();
+        let Some(place) = self.counts.iter().position(|count| *count == least) else { return };
         self.places.remove(&self.counters[place].hash);
         self.places.insert(hash, place);
         self.counters[place] = Counter { error: least, ..counter };

@@ -12,6 +12,7 @@ use crate::{
     workers::Workers,
 };
 
+mod failures;
 mod fanout;
 mod slow;
 

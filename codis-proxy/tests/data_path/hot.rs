@@ -47,8 +47,8 @@ fn the_hottest_keys_of_a_zipf_load_are_found() {
     };
     let found: Vec<usize> = page["keys"].as_array().unwrap()[..10].iter().map(rank).collect();
     // Neighbours differ by less than a sample can tell.
-    assert!(found.iter().all(|rank| *rank <= 13), "{found:?}");
-    assert!((1..=7).all(|rank| found.contains(&rank)), "{found:?}");
+    assert!(found.iter().all(|rank| *rank <= 16), "{found:?}");
+    assert!((1..=6).all(|rank| found.contains(&rank)), "{found:?}");
     assert_eq!(found[..2], [1, 2]);
     let requests = page["requests"].as_u64().unwrap() as f64;
     assert!((requests / load.len() as f64 - 1.0).abs() < 0.15, "{requests} of {}", load.len());

@@ -13,6 +13,7 @@ mod hot;
 mod killed_servers;
 mod limits;
 mod memory;
+mod pages;
 mod pipeline;
 mod process;
 mod pubsub;
