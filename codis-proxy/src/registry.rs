@@ -37,6 +37,7 @@ pub(crate) struct Registry {
     accepted: AtomicU64,
     refused: AtomicU64,
     workers: OnceLock<Vec<WeakSender<Order>>>,
+    run_id: String,
 }
 
 impl Default for Registry {
@@ -47,6 +48,7 @@ impl Default for Registry {
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             workers: OnceLock::new(),
+            run_id: format!("{:032x}{:08x}", rand::random::<u128>(), rand::random::<u32>()),
         }
     }
 }
@@ -69,6 +71,11 @@ impl Registry {
         let mut clients = self.lock();
         clients.all.remove(&id);
         clients.names.remove(&id);
+    }
+
+    /// 40 digits that no other process has.
+    pub(crate) fn run_id(&self) -> &str {
+        &self.run_id
     }
 
     /// Clients connected now.

@@ -66,6 +66,7 @@ pub(crate) struct Told {
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) requests: u64,
+    pub(super) requests_per_second: u64,
     pub(super) errors: u64,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
@@ -82,6 +83,7 @@ impl Told {
         let (sums, more) = (&mut self.counts, other.counts);
         for (sum, more) in [
             (&mut sums.requests, more.requests),
+            (&mut sums.requests_per_second, more.requests_per_second),
             (&mut sums.errors, more.errors),
             (&mut sums.bytes_in, more.bytes_in),
             (&mut sums.bytes_out, more.bytes_out),

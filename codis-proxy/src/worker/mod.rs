@@ -155,6 +155,9 @@ struct Totals {
     bytes_in: u64,
     bytes_out: u64,
     requests: u64,
+    /// `requests` when the last second ended, and how many came in it.
+    requests_before: u64,
+    requests_per_second: u64,
     errors: u64,
     on_demand_moves: u64,
     on_demand_failures: u64,

@@ -189,6 +189,10 @@ impl Worker {
             self.tick_slow();
         }
         if second {
+            let totals = &mut self.totals;
+            // A request that is put back is taken off again.
+            totals.requests_per_second = totals.requests.saturating_sub(totals.requests_before);
+            totals.requests_before = totals.requests;
             self.tick_pins();
             self.leave_old_places();
             self.pool.trim();

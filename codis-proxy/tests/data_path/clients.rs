@@ -310,6 +310,8 @@ fn info_sums_up_workers_and_masters() {
     }
     assert!(!text.contains("cmdstat_"));
     assert_eq!(number(&text, "connected_clients"), 4.0);
+    let run_id = text.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap();
+    assert_eq!(run_id.len(), 40, "as sentinels and their clients expect it");
     assert_eq!(number(&text, "loading"), 0.0, "ioredis waits until it is");
     assert!(number(&text, "total_commands_processed") >= 15.0, "those of all workers: {text}");
     assert_eq!(number(&text, "tcp_port"), f64::from(cluster.proxy.port()));
@@ -317,6 +319,7 @@ fn info_sums_up_workers_and_masters() {
     assert_eq!(number(&text, "backends"), 3.0);
     let keys = text.lines().find_map(|line| line.strip_prefix("db0:")).unwrap();
     assert!(keys.starts_with("keys=12,expires=1,avg_ttl="), "{keys}");
+    until(|| number(&info(&["stats"]), "instantaneous_ops_per_sec") > 0.0, "requests come all the time");
     let some = info(&["keyspace", "CLIENTS"]);
     assert!(some.starts_with("# Clients\r\n") && some.contains("\r\n\r\n# Keyspace\r\ndb0:"), "{some}");
     assert!(!some.contains("# Server"));

@@ -68,7 +68,9 @@ impl Worker {
                 None => None,
             };
             let (accepted, refused) = registry.totals();
-            let facts = Facts { uptime, port, max_clients, clients: registry.len(), accepted, refused };
+            let run_id = registry.run_id().to_owned();
+            let facts =
+                Facts { run_id, uptime, port, max_clients, clients: registry.len(), accepted, refused };
             let mut text = String::new();
             for name in sections {
                 if !text.is_empty() {
@@ -103,6 +105,7 @@ impl Worker {
         let blocked = self.sessions.iter().filter(|(id, _)| self.is_blocked(*id)).count();
         let mut counts = Counts {
             requests: self.totals.requests,
+            requests_per_second: self.totals.requests_per_second,
             errors: self.totals.errors,
             bytes_in: self.totals.bytes_in,
             bytes_out: self.totals.bytes_out,
@@ -139,6 +142,7 @@ fn is_counted_whole(name: &str) -> bool {
 
 /// What INFO tells of the process.
 struct Facts {
+    run_id: String,
     uptime: u64,
     port: u16,
     max_clients: usize,
@@ -161,6 +165,7 @@ impl Facts {
                 line("os", &std::env::consts::OS);
                 line("arch_bits", &usize::BITS);
                 line("multiplexing_api", &"epoll");
+                line("run_id", &self.run_id);
                 line("process_id", &std::process::id());
                 line("tcp_port", &self.port);
                 line("uptime_in_seconds", &self.uptime);
@@ -194,6 +199,7 @@ impl Facts {
             "stats" => {
                 line("total_connections_received", &self.accepted);
                 line("total_commands_processed", &counts.requests);
+                line("instantaneous_ops_per_sec", &counts.requests_per_second);
                 line("total_net_input_bytes", &counts.bytes_in);
                 line("total_net_output_bytes", &counts.bytes_out);
                 line("rejected_connections", &self.refused);
