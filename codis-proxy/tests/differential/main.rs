@@ -1,5 +1,7 @@
 //! Random commands go to one real server, and through the proxy to three: the replies must be the same.
 //!
+//! [`moving`] does so while slots move between two groups.
+//!
 //! Pipelines of commands of all types, in RESP2 and RESP3, with binary keys and values. Everything follows
 //! from a seed. What differs on purpose, or cannot be compared, stands in [`exceptions`] with the reason.
 //!
@@ -12,7 +14,11 @@
 
 mod commands;
 mod exceptions;
+#[path = "../follow/fixture.rs"]
+#[expect(dead_code, clippy::expect_used, reason = "other tests use more of it")]
+mod fixture;
 mod generator;
+mod moving;
 mod shrink;
 
 use std::{cell::Cell, collections::BTreeSet};
@@ -30,7 +36,7 @@ struct Pair {
     single: RedisServer,
     servers: Vec<RedisServer>,
     proxy: ProxyProcess,
-    _config: tempfile::TempDir,
+    _config: Option<tempfile::TempDir>,
     /// Replies of the single server that were errors.
     errors: Cell<usize>,
 }
@@ -48,7 +54,7 @@ impl Pair {
             .arg("--config")
             .arg(path.display().to_string())
             .start();
-        Self { single: RedisServer::start(), servers, proxy, _config: config, errors: Cell::default() }
+        Self { single: RedisServer::start(), servers, proxy, _config: Some(config), errors: Cell::default() }
     }
 
     /// A connection to either in the given protocol.
