@@ -147,7 +147,7 @@ pub(crate) struct Limits {
     pub(crate) subscriber_output: usize,
     /// Bytes queued for one server by one worker (64 MiB) above which clients are not read.
     pub(crate) backend_pause: usize,
-    /// Bytes of requests and replies that all workers may hold (160 MiB). From half on clients with much wait,
+    /// Bytes of requests and replies that all workers may hold (128 MiB). From half on clients with much wait,
     /// at all of it those with most are disconnected.
     pub(crate) max_memory: usize,
     /// Time in which a request must be complete from its first byte on, and a second more for each 64 KiB of
@@ -216,7 +216,7 @@ impl Default for Limits {
             client_output: 1 << 30,
             subscriber_output: 32 << 20,
             backend_pause: 64 << 20,
-            max_memory: 160 << 20,
+            max_memory: 128 << 20,
             request_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(1800),
             connect_timeout: Duration::from_secs(1),

@@ -120,7 +120,7 @@ fn main() -> ExitCode {
 
 fn start(args: Args) -> Result<(), ProxyError> {
     let config = settings::configure(args)?;
-    raise_file_limit(config.limits.max_clients);
+    raise_file_limit(&config);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ProxyError::Start)?;
     runtime.block_on(run(&config))
@@ -240,14 +240,21 @@ async fn bind(addr: &str, flag: &'static str) -> Result<std::net::TcpListener, P
 }
 
 /// Every client needs a file descriptor, and the soft limit is often 1024: takes what is allowed.
-fn raise_file_limit(clients: usize) {
+fn raise_file_limit(config: &Config) {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
     {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
-    let needed = clients as u64 + 256;
+    // Besides clients and the connections that they have to themselves: those of each worker to each server.
+    let limits = &config.limits;
+    let needed = (limits.max_clients + config.workers * (limits.max_pinned + 64) + 64) as u64;
     if let Some(allowed) = getrlimit(Resource::Nofile).current.filter(|allowed| *allowed < needed) {
-        tracing::warn!(allowed, needed, "fewer open files allowed than max_clients needs; see ulimit -n");
+        tracing::warn!(
+            allowed,
+            needed,
+            "the hard limit of open files is lower than max_clients and max_pinned may need; next: raise it (ulimit -Hn, \
+             LimitNOFILE), or lower max_clients"
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! What the proxy says about itself in the store.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use codis_core::{Addr, Extra, ParseError, Proxy, ProxyId, ProxyState};
@@ -30,6 +31,20 @@ fn published(listen: &str, host: &str) -> String {
         Some(("" | "0.0.0.0" | "[::]" | "*", port)) => format!("{host}:{port}"),
         _ => listen.to_owned(),
     }
+}
+
+/// A server on another host, if the published address of the admin pages means something else there.
+pub(super) fn hidden_from<'a>(
+    published: &str,
+    mut servers: impl Iterator<Item = &'a Addr>,
+) -> Option<&'a Addr> {
+    let host = published.rsplit_once(':').map_or(published, |(host, _)| host);
+    is_loopback(host).then(|| servers.find(|server| !is_loopback(server.host()))).flatten()
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// A time since 1970 as the Go proxies write it: `2026-11-22 08:00:59.158684094 +0000 UTC`.
@@ -76,6 +91,17 @@ mod tests {
         assert_eq!(published("[::]:19000", "h"), "h:19000");
         assert_eq!(published("127.0.0.1:19000", "h"), "127.0.0.1:19000");
         assert_eq!(published("10.0.0.7:19000", "h"), "10.0.0.7:19000");
+    }
+
+    #[test]
+    fn admin_pages_on_the_loopback_are_hidden_from_other_hosts() {
+        let servers: Vec<Addr> = ["127.0.0.1:1", "10.0.0.7:1"].map(|addr| addr.parse().unwrap()).into();
+        for hidden in ["127.0.0.1:11000", "localhost:11000", "[::1]:11000", "127.8.8.8:1"] {
+            assert_eq!(hidden_from(hidden, servers.iter()), Some(&servers[1]), "{hidden}");
+            assert_eq!(hidden_from(hidden, servers[..1].iter()), None, "everything is on this host");
+        }
+        assert_eq!(hidden_from("10.0.0.9:11000", servers.iter()), None);
+        assert_eq!(hidden_from("px-1:11000", servers.iter()), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::restart::TakeOverError;
 
+use super::identity::hidden_from;
 use super::{FollowError, Follower, PAUSE, causes, jittered};
 
 /// How long going online waits for what was sent under routes from before a lost session. Later the
@@ -105,6 +106,9 @@ impl Follower {
             return Ok(Attempt::NotInitialised);
         }
         let first = !self.joined;
+        if first {
+            self.warn_of_hidden_pages();
+        }
         if first && self.auto_online {
             self.wait_until_ready().await?;
         }
@@ -245,6 +249,17 @@ impl Follower {
 
     /// Opens the doors, with what the store says now that the proxy is online: whoever has changed a
     /// slot before this could not list us among those who must know, and from now on has to.
+    /// Agents on other hosts read the admin pages of every proxy.
+    fn warn_of_hidden_pages(&self) {
+        let pages = &self.own.debug_var_addr;
+        if let Some(server) = hidden_from(pages, self.view.servers()) {
+            tracing::warn!(
+                admin = %pages, %server,
+                "other hosts cannot read the admin pages, which the product has; next: --admin with an address of this host"
+            );
+        }
+    }
+
     async fn serve(&mut self) -> Result<(), TakeOverError> {
         tracing::info!(id = %self.own.id, addr = %self.own.addr, epoch = self.workers.table().epoch, "online");
         self.status.update(|facts| {

@@ -52,6 +52,11 @@ impl View {
         };
     }
 
+    /// All servers of the product.
+    pub(super) fn servers(&self) -> impl Iterator<Item = &Addr> {
+        self.groups.values().flat_map(|group| &group.servers).map(|server| &server.addr)
+    }
+
     /// Notes how many slaves follow a master.
     pub(super) fn set_linked(&mut self, master: Addr, slaves: u32) {
         self.linked.insert(master, slaves);

@@ -2,9 +2,9 @@
 
 use std::{net::TcpListener, process::Command};
 
-use codis_testkit::{Reply, eventually, need};
+use codis_testkit::{ProxyProcess, Reply, Sandbox, eventually, need};
 
-use crate::{Cluster, DEADLINE, request, stat};
+use crate::{Cluster, DEADLINE, config, request, stat};
 
 fn run(args: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_codis-proxy")).args(args).output().unwrap();
@@ -31,6 +31,25 @@ fn sigterm_finishes_what_is_in_flight() {
     assert!(client.read().is_err());
     let status = cluster.proxy.process().wait(DEADLINE).unwrap();
     assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_hard_limit_of_open_files_that_is_too_low_is_reported() {
+    need!("redis");
+    let log = |files: u32| {
+        let sandbox = Sandbox::create("limited").unwrap();
+        let proxy = env!("CARGO_BIN_EXE_codis-proxy");
+        let script = format!("#!/bin/sh\nulimit -n {files}\nexec '{proxy}' \"$@\"\n");
+        let script = sandbox.write("limited", &script).unwrap();
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let (_dir, settings) = config("max_clients = 300\nmax_pinned = 100\nworkers = 1");
+        let proxy = ProxyProcess::fixed(&[]).program(script).arg("--config").arg(settings).start();
+        proxy.process().log()
+    };
+    let low = log(200);
+    assert!(low.contains("the hard limit of open files is lower") && low.contains("allowed=200"), "{low}");
+    let high = log(1000);
+    assert!(!high.contains("the hard limit"), "{high}");
 }
 
 #[test]

@@ -85,6 +85,7 @@ on_local_store![
     slaves::a_lost_slave_is_not_noticed,
     slaves::a_slave_is_read_only_when_it_has_what_a_move_brought,
     tls::keys_move_over_tls,
+    trouble::warns_of_admin_pages_that_other_hosts_cannot_read,
     trouble::waits_until_all_slots_are_ready,
     trouble::waits_to_be_told_to_go_online,
     trouble::registers_again_after_a_suspension,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use codis_core::{ActionKind, GroupId, ProxyState, Slot, SlotId, slot_of_key};
+use codis_core::{ActionKind, GroupId, ProxyState, Role, Server, Slot, SlotId, slot_of_key};
 use codis_testkit::{PortLease, Process, Sandbox, ZooKeeper, bin, command, eventually_async};
 
 use crate::fixture::{Fixture, SOON, ask, stats};
@@ -150,6 +150,19 @@ pub(crate) async fn keeps_serving_what_it_cannot_understand(url: &str) {
     fixture.change(slot.id, |slot| slot.online_at(GroupId(1))).await;
     assert_eq!(ask(&mut proxy.client(), "GET k").text(), "v");
     assert!(proxy.process().is_running());
+}
+
+pub(crate) async fn warns_of_admin_pages_that_other_hosts_cannot_read(url: &str) {
+    const WARNING: &str = "other hosts cannot read the admin pages";
+    let fixture = Fixture::new(url).await;
+    let proxy = fixture.start("p1");
+    assert!(!proxy.process().log().contains(WARNING), "everything is on this host");
+    // An address that is set aside for examples.
+    let elsewhere = Server::new("192.0.2.7:6379".parse().unwrap(), GroupId(3), Role::Master);
+    fixture.product.create_group(GroupId(3)).await.unwrap();
+    fixture.product.add_server(&elsewhere).await.unwrap();
+    let log = fixture.start("p2").process().log();
+    assert!(log.contains(WARNING) && log.contains("192.0.2.7:6379") && log.contains("--admin"), "{log}");
 }
 
 pub(crate) async fn refuses_to_start_in_vain(url: &str) {
