@@ -68,6 +68,7 @@ on_local_store![
     pubsub::listeners_at_a_dead_master_are_disconnected,
     restart::no_client_notices,
     restart::a_successor_that_dies_changes_nothing,
+    restart::a_predecessor_that_dies_is_not_waited_for,
     transactions::are_taken_back_before_a_slot_moves,
     transactions::count_right_while_a_slot_moves_to_and_fro,
     refused::writes_wait_for_the_new_master,

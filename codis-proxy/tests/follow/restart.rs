@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use codis_core::{ActionKind, GroupId, ProxyState};
+use codis_core::{ActionKind, GroupId, ProxyState, Slot, SlotId, SlotStatus};
 use codis_testkit::{
     ProxyProcess, RedisServer, Reply, RespClient, Sandbox, eventually, eventually_async, need,
 };
@@ -243,5 +243,24 @@ pub(crate) async fn a_successor_that_dies_changes_nothing(url: &str) {
     }
     load.go_on();
     load.end();
+    fixture.publish_confirmed(ActionKind::GroupRemove(GroupId(9))).await;
+}
+
+pub(crate) async fn a_predecessor_that_dies_is_not_waited_for(url: &str) {
+    let sandbox = Sandbox::create("restart").unwrap();
+    let fixture = Fixture::new(url).await;
+    let mut proxy = control(fixture.proxy("p1"), &sandbox).start();
+    // The successor has the listeners and waits for this slot.
+    let slot = SlotId::new(600).unwrap();
+    fixture.rewrite(slot, |slot| Slot { status: SlotStatus::Offline, ..slot.clone() }).await;
+    let successor = proxy.successor(&[]);
+    eventually(SOON, || successor.log().contains("slots 600 are not ready"));
+    assert_eq!(ask(&mut proxy.client(), "PING").text(), "PONG", "the one before serves meanwhile");
+    proxy.kill();
+    let mut waits = RespClient::connect(proxy.port(), SOON).expect("nobody is refused");
+    let _ = proxy.succeeded_by(successor);
+    fixture.rewrite(slot, |slot| slot.online_at(GroupId(1))).await;
+    assert_eq!(ask(&mut waits, "SET k v").text(), "OK");
+    assert_eq!(fixture.registered("p1").await.unwrap().pid, i64::from(proxy.process().pid()));
     fixture.publish_confirmed(ActionKind::GroupRemove(GroupId(9))).await;
 }

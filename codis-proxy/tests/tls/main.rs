@@ -47,6 +47,8 @@ struct Options<'a> {
     server_asks: bool,
     /// The proxy asks clients for a certificate.
     clients_asked: bool,
+    /// Another process may take its place.
+    replaceable: bool,
     /// The proxy trusts an authority that the server does not have.
     wrong_ca: bool,
 }
@@ -85,6 +87,9 @@ impl Setup {
                 text(&client.cert),
                 text(&client.key)
             );
+        }
+        if options.replaceable {
+            settings += &format!("control = \"{}\"\n", text(&sandbox.path().join("control")));
         }
         if options.clients_asked {
             settings += &format!("tls_client_ca = \"{}\"\n", text(&ours.ca()));
@@ -262,6 +267,24 @@ fn new_certificates_are_used_after_a_hangup() {
     setup.proxy.process().signal(codis_testkit::Signal::HUP);
     eventually(DEADLINE, || setup.proxy.process().log().contains("certificates are used as they were"));
     assert_eq!(ask(&mut setup.client(&next.ca(), None), "PING").unwrap(), "+PONG");
+}
+
+#[test]
+fn a_successor_gets_the_port_with_tls() {
+    need!("redis");
+    let mut setup =
+        Setup::start(&Options { replaceable: true, proxy: "stop_grace = 0.5", ..Options::default() });
+    let ca = setup.ours.ca();
+    let mut before = setup.client(&ca, None);
+    let mut plain = setup.proxy.client();
+    assert_eq!(ask(&mut before, "SET k v").unwrap(), "+OK");
+    let successor = setup.proxy.successor(&[]);
+    let old = setup.proxy.succeeded_by(successor);
+    assert!(old.wait(DEADLINE).unwrap().success(), "{}", old.log());
+    assert_eq!(ask(&mut setup.client(&ca, None), "STRLEN k").unwrap(), ":1");
+    assert_eq!(plain.call(&["GET", "k"]).unwrap().text(), "v", "a connection without TLS has moved");
+    let mut byte = [0];
+    assert_eq!(before.read(&mut byte).unwrap(), 0, "one with TLS is closed in order, nothing was owed");
 }
 
 #[test]
