@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{TryRecvError, channel};
 use std::time::Duration;
 
-use codis_core::{GroupId, Slot, slot_of_key};
+use codis_core::{GroupId, Slot, SlotStatus, slot_of_key};
 use codis_testkit::{ProxyProcess, Reply, RespClient, eventually_async};
 
 use crate::fixture::{Fixture, SOON, ask, stats};
@@ -125,6 +125,23 @@ pub(crate) async fn listeners_follow_a_planned_promotion(url: &str) {
     }
     let left = || ask(&mut first.master.client(), "CLIENT LIST TYPE PUBSUB").text();
     eventually_async(SOON, || async { !left().contains("sub=1") && !left().contains("psub=1") }).await;
+}
+
+pub(crate) async fn listeners_to_a_slot_that_is_taken_away_are_disconnected(url: &str) {
+    let fixture = Fixture::new(url).await;
+    let proxy = fixture.start("p1");
+    let (mut gone, mut stays) = (proxy.client(), proxy.client());
+    ask(&mut gone, "SUBSCRIBE {t}c {t}d {t}e");
+    (0..2).for_each(|_| drop(gone.read().unwrap()));
+    ask(&mut stays, "SUBSCRIBE {other}c");
+    let slot = slot_of_key(b"{t}c");
+    fixture.change(slot, |slot| Slot { status: SlotStatus::Offline, ..slot.clone() }).await;
+    assert!(gone.read().is_err(), "nothing can be published there any more");
+    ask(&mut proxy.client(), "PUBLISH {other}c x");
+    let Reply::Array(Some(message)) = stays.read().unwrap() else { panic!("no message") };
+    assert_eq!(message[2].text(), "x");
+    let refused = proxy.client().call(&["SUBSCRIBE", "{t}c"]).unwrap().text();
+    assert!(refused.contains("is not assigned"), "{refused}");
 }
 
 pub(crate) async fn listeners_at_a_dead_master_are_disconnected(url: &str) {

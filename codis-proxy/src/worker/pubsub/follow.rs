@@ -93,7 +93,12 @@ impl Worker {
             .map(|(id, topic)| (id, topic.slot))
             .collect();
         let left = self.left_places(old, changed);
-        topics.into_iter().for_each(|(id, slot)| self.follow_topic(id, slot, &left));
+        for (id, slot) in topics {
+            // A client that has to go takes its other topics along.
+            if self.pubsub.topics.contains(id) {
+                self.follow_topic(id, slot, &left);
+            }
+        }
     }
 
     /// The old masters of slots that have just moved, at which other proxies may still publish.
@@ -111,6 +116,11 @@ impl Worker {
     fn follow_topic(&mut self, id: TopicId, slot: Option<SlotId>, left: &BTreeSet<Addr>) {
         let kind = self.pubsub.topics[id].kind;
         let places = self.places(kind, slot);
+        if places.is_empty() {
+            // Whatever is published now is not heard here.
+            self.break_topic(id, b"-ERR it is not assigned to a group with a master any more\r\n");
+            return;
+        }
         for place in &places {
             let feed = self.feed_for(&place.addr);
             let Some(link) = self.pubsub.topics[id].link(feed) else {
@@ -124,8 +134,7 @@ impl Worker {
                 LinkState::Joining | LinkState::Waiting | LinkState::Live => {}
             }
         }
-        let blocked = slot
-            .is_some_and(|slot| matches!(self.table.route(slot), Route::Blocked { .. } | Route::Unassigned));
+        let blocked = slot.is_some_and(|slot| matches!(self.table.route(slot), Route::Blocked { .. }));
         if blocked {
             // Where it goes on is not known yet.
             return;
