@@ -49,6 +49,10 @@ pub(crate) struct FollowConfig {
     pub(crate) start_timeout: Duration,
     /// Go online once all slots are resolved (yes), or wait to be told.
     pub(crate) auto_online: bool,
+    /// How long the store may be away before nothing is served any more; `None` (so by default): for ever.
+    pub(crate) fence_after: Option<Duration>,
+    /// After how long without a sign of life the store takes the proxy for dead (30 s).
+    pub(crate) session_timeout: Duration,
 }
 
 /// Password that clients give and that servers are given; never printed.

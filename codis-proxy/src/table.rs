@@ -79,6 +79,8 @@ pub(crate) struct Table {
     /// Counts the registrations of this process in its product. What was found out under another one
     /// is void: routes that are the same again may have been others in between.
     pub(crate) membership: u64,
+    /// The store has been away for too long: nothing is served.
+    pub(crate) fenced: bool,
     routes: Vec<Route>,
     /// Slaves of masters, as the store lists them; reads may go there.
     pub(crate) slaves: BTreeMap<Addr, Vec<Addr>>,
@@ -88,7 +90,7 @@ impl Table {
     /// A table in which no slot is assigned.
     pub(crate) fn unassigned() -> Self {
         let routes = vec![Route::Unassigned; usize::from(SLOT_COUNT)];
-        Self { epoch: 0, membership: 0, routes, slaves: BTreeMap::new() }
+        Self { epoch: 0, membership: 0, fenced: false, routes, slaves: BTreeMap::new() }
     }
 
     /// The route of a slot.

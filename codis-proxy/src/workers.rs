@@ -1,6 +1,7 @@
 //! The threads of the data path, and what the rest of the process may ask of them.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::{
@@ -12,6 +13,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use codis_admin::{FailedOp, HotPage};
+use codis_core::{Addr, Sight};
 use codis_resp::{Class, lookup};
 use futures::future::join_all;
 use tokio::{
@@ -221,6 +223,17 @@ impl Workers {
             add_calls(&mut stats.commands, whole);
         }
         stats
+    }
+
+    /// How the connections of all workers to each server do.
+    pub(crate) async fn sights(&self) -> BTreeMap<Addr, Sight> {
+        let mut all: BTreeMap<Addr, Sight> = BTreeMap::new();
+        for (addr, sight) in self.ask_all(Order::Sights).await.into_iter().flatten() {
+            let sum = all.entry(addr).or_default();
+            sum.connections += sight.connections;
+            sum.failing += sight.failing;
+        }
+        all
     }
 
     /// Gives every worker an order and waits for the answers; a worker that has ended gives none.

@@ -14,7 +14,7 @@ use super::{FollowError, Follower, PAUSE, causes, jittered};
 /// How long going online waits for what was sent under routes from before a lost session. Later the
 /// workers go on waiting, and no action for those slots is acknowledged before they are done; but a
 /// proxy that stayed offline for ever would hold up every other change with its fence.
-const DRAIN: Duration = Duration::from_secs(10);
+pub(super) const DRAIN: Duration = Duration::from_secs(10);
 /// Pause between two looks while the proxy may not go online. Slots have no watch of their own.
 const RECHECK: Duration = Duration::from_secs(1);
 
@@ -87,7 +87,9 @@ impl Follower {
                 Err(error) => causes(&error),
             };
             tracing::warn!(why, "cannot register again yet; the last known routes are served");
+            self.store_lost();
             sleep(jittered(pause)).await;
+            self.fence_if_due().await;
             pause = (pause * 2).min(PAUSE.1);
         }
     }
@@ -270,6 +272,7 @@ impl Follower {
     }
 
     async fn install(&mut self) {
+        self.store_found();
         self.membership += 1;
         let table = self.next_table();
         if timeout(DRAIN, self.workers.install(table)).await.is_err() {

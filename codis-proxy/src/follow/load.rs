@@ -23,8 +23,11 @@ impl Follower {
         }
         report(&slots.gaps);
         report(&groups.gaps);
+        let ids: Vec<GroupId> = groups.found.keys().copied().collect();
+        let held = self.read_switches(&ids).await?;
         let mut view = View::empty();
         view.keep_routed(&self.view);
+        view.set_held(&ids, &held);
         for slot in slots.found {
             view.set_slot(slot.id, Some(slot.value));
         }
@@ -72,7 +75,10 @@ impl Follower {
             groups.gaps.extend(more.gaps);
         }
         report(&groups.gaps);
-        for id in likely.into_iter().chain(needed) {
+        let read: Vec<GroupId> = likely.into_iter().chain(needed).collect();
+        let held = self.read_switches(&read).await?;
+        view.set_held(&read, &held);
+        for id in read {
             view.set_group(id, groups.found.remove(&id));
         }
         self.view = view;

@@ -9,7 +9,9 @@
 //! the store says into a table.
 
 mod error;
+mod fence;
 mod hand_over;
+mod hold;
 mod identity;
 mod join;
 mod lag;
@@ -17,9 +19,10 @@ mod linked;
 mod load;
 mod routes;
 mod watch;
+mod witness;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use codis_core::{Proxy, ProxyState, Versioned};
 use codis_store::{ConnectOptions, ErrorKind, Product, Store, StoreAddr, StoreError};
@@ -33,6 +36,7 @@ use crate::status::Status;
 use crate::table::Table;
 use crate::workers::Workers;
 pub(crate) use error::FollowError;
+use hold::Holding;
 use lag::Lag;
 use linked::Access;
 use routes::View;
@@ -65,7 +69,7 @@ pub(crate) async fn run(
     let deadline = tokio::time::Instant::now() + follow.start_timeout;
     let connected = tokio::select! {
         () = shutdown.asked() => return Ok(()),
-        connected = connect(&address, follow.start_timeout) => connected?,
+        connected = connect(&address, follow) => connected?,
     };
     let limits = &config.limits;
     let access = Access { password: limits.password.clone(), tls: limits.backend_tls.clone() };
@@ -81,6 +85,10 @@ pub(crate) async fn run(
         view: View::empty(),
         membership: 0,
         seen: None,
+        holding: Holding::new(),
+        lost: None,
+        fenced: false,
+        fence_after: follow.fence_after,
         lag,
         workers,
         doors,
@@ -115,11 +123,13 @@ pub(crate) async fn run(
 }
 
 /// Connects, and tries again until `start_timeout` is over.
-async fn connect(address: &StoreAddr, start_timeout: Duration) -> Result<Store, FollowError> {
+async fn connect(address: &StoreAddr, follow: &FollowConfig) -> Result<Store, FollowError> {
+    let start_timeout = follow.start_timeout;
+    let options = ConnectOptions { session_timeout: follow.session_timeout, ..ConnectOptions::proxy() };
     let deadline = tokio::time::Instant::now() + start_timeout;
     let mut pause = PAUSE.0;
     loop {
-        match Store::connect(address, &ConnectOptions::proxy()).await {
+        match Store::connect(address, &options).await {
             Ok(store) => return Ok(store),
             Err(source) if tokio::time::Instant::now() + pause >= deadline => {
                 return Err(FollowError::Unreachable {
@@ -154,6 +164,14 @@ struct Follower {
     membership: u64,
     /// The newest action that was looked at.
     seen: Option<u64>,
+    /// Groups that are held back.
+    holding: Holding,
+    /// Since when the store has not answered.
+    lost: Option<Instant>,
+    /// Nothing is served because of that.
+    fenced: bool,
+    /// After how long that comes; `None`: never.
+    fence_after: Option<Duration>,
     /// Measures slaves, if they may be read.
     lag: Option<Lag>,
     workers: Workers,
@@ -167,7 +185,12 @@ impl Follower {
     /// Follows until the store marks this proxy offline. Comes back after a lost session.
     async fn live(&mut self) {
         loop {
-            match self.watch().await {
+            let witness = witness::publish(self.product.clone(), self.workers.clone(), self.own.id.clone());
+            let ended = tokio::select! {
+                ended = self.watch() => ended,
+                never = witness => match never {},
+            };
+            match ended {
                 watch::Ended::MarkedOffline => {
                     tracing::info!(id = %self.own.id, "marked offline");
                     return;

@@ -13,6 +13,8 @@ pub(super) struct View {
     groups: BTreeMap<GroupId, Group>,
     /// Slaves that were linked to a master when its group was last asked.
     linked: BTreeMap<Addr, u32>,
+    /// Groups whose requests are held back.
+    held: BTreeSet<GroupId>,
     /// What the current route of each slot was made of.
     routed: Vec<Option<Ownership>>,
 }
@@ -35,6 +37,7 @@ impl View {
             slots: vec![None; count],
             groups: BTreeMap::new(),
             linked: BTreeMap::new(),
+            held: BTreeSet::new(),
             routed: vec![None; count],
         }
     }
@@ -55,6 +58,22 @@ impl View {
     /// All servers of the product.
     pub(super) fn servers(&self) -> impl Iterator<Item = &Addr> {
         self.groups.values().flat_map(|group| &group.servers).map(|server| &server.addr)
+    }
+
+    /// Notes which of some groups are held back.
+    pub(super) fn set_held(&mut self, groups: &[GroupId], held: &BTreeSet<GroupId>) {
+        self.held.retain(|group| !groups.contains(group));
+        self.held.extend(held);
+    }
+
+    /// True if a group is held back.
+    pub(super) fn is_held(&self, group: GroupId) -> bool {
+        self.held.contains(&group)
+    }
+
+    /// The groups that are held back.
+    pub(super) fn held_groups(&self) -> Vec<GroupId> {
+        self.held.iter().copied().collect()
     }
 
     /// Notes how many slaves follow a master.
@@ -158,6 +177,10 @@ impl View {
         }
         let Some(group) = slot.group else { return Err(format!("it is {} without a group", slot.status)) };
         let master = self.master(group)?;
+        let keys_from = slot.moving().filter(|_| slot.status == SlotStatus::Migrate);
+        if self.is_held(group) || keys_from.is_some_and(|(from, _)| self.is_held(from)) {
+            return Ok(Route::Blocked { master });
+        }
         match slot.status {
             SlotStatus::Offline => Ok(Route::Unassigned),
             SlotStatus::Online => Ok(Route::Online { master }),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::time::{Duration, Instant};
 
 use codis_core::{Action, ActionKind, Addr, GroupId, Proxy, ProxyState, SlotId};
 use codis_store::{ErrorKind, Fired, Product, SessionState, StoreError, Watch};
@@ -9,8 +10,11 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use serde::Deserialize;
 use tokio::time::sleep;
 
-use super::{Follower, PAUSE, causes, is_expired, jittered};
+use super::{Follower, PAUSE, causes, hold, is_expired, jittered};
 use crate::status::Status;
+
+/// How often it is looked whether a group has been held back for too long.
+const HOLD_LOOK: Duration = Duration::from_millis(200);
 
 /// Why following ended.
 pub(super) enum Ended {
@@ -25,6 +29,8 @@ struct Watches {
     actions: Watch,
     own: Watch,
     suspension: Watch,
+    /// The journals of groups that are held back.
+    switches: Vec<Watch>,
 }
 
 /// A table that is being installed, and the acknowledgements that depend on it.
@@ -46,6 +52,8 @@ impl Follower {
                 Err(error) => {
                     tracing::warn!(error = %causes(&error), "the store does not answer; the last known routes are served");
                     self.status.update(|facts| facts.store_connected = false);
+                    self.store_lost();
+                    self.fence_if_due().await;
                     tokio::select! {
                         () = sleep(jittered(pause)) => {}
                         () = drive(&mut installing) => {}
@@ -66,14 +74,23 @@ impl Follower {
                     }
                     fired = watches.actions.fired() => break fired,
                     fired = watches.own.fired() => break fired,
+                    fired = hold::any(&mut watches.switches) => break fired,
+                    () = until(self.next_look()) => break Fired::Changed,
                     fired = watches.suspension.fired() => break fired,
                     () = drive(&mut installing) => {}
                     changed = session.changed() => {
                         let state = *session.borrow_and_update();
                         self.status.update(|facts| facts.store_connected = state == SessionState::Connected);
                         match state {
-                            SessionState::Connected => tracing::info!("connected to the store"),
-                            SessionState::Disconnected => tracing::warn!("the store is away; the last known routes are served"),
+                            SessionState::Connected => {
+                                tracing::info!("connected to the store");
+                                // Looks at everything, as it was while nothing could be heard.
+                                break Fired::Changed;
+                            }
+                            SessionState::Disconnected => {
+                                tracing::warn!("the store is away; the last known routes are served");
+                                self.store_lost();
+                            }
                             SessionState::Expired | SessionState::Closed => break Fired::SessionOver,
                         }
                         if changed.is_err() {
@@ -82,6 +99,7 @@ impl Follower {
                     }
                 }
             };
+            self.fence_if_due().await;
             if fired == Fired::SessionOver {
                 return Ended::Rejoin("the session has expired");
             }
@@ -119,9 +137,20 @@ impl Follower {
         if self.own.state == ProxyState::MarkOffline {
             return Ok(Look::Ended(Ended::MarkedOffline));
         }
+        if self.store_found() {
+            self.load_all().await?;
+            self.begin_install(Vec::new(), installing).await;
+        }
         self.follow_actions(&seqs, installing).await?;
+        let (switches, over) = self.watch_switches().await?;
+        if !over.is_empty() {
+            tracing::info!(groups = ?over, "requests of groups are held back no longer");
+            let slots = over.iter().flat_map(|group| self.view.slots_using(*group)).collect();
+            self.load_some(slots, &over).await?;
+            self.begin_install(Vec::new(), installing).await;
+        }
         self.status.update(|facts| facts.store_connected = true);
-        Ok(Look::Watching(Watches { actions, own: own_watch, suspension }))
+        Ok(Look::Watching(Watches { actions, own: own_watch, suspension, switches }))
     }
 
     /// Reads the groups of servers that have said that they are no masters. An action that tells of the new
@@ -147,6 +176,12 @@ impl Follower {
         self.load_some(slots, &changed).await?;
         self.begin_install(Vec::new(), installing).await;
         Ok(())
+    }
+
+    /// When everything is looked at again although nothing has been heard.
+    fn next_look(&self) -> Option<Instant> {
+        let looks = (!self.holding.is_empty()).then(|| Instant::now() + HOLD_LOOK);
+        looks.into_iter().chain(self.fence_due()).min()
     }
 
     /// Begins to use a new table; the actions are acknowledged when it is in use.
@@ -216,6 +251,14 @@ impl Follower {
         let acks: Vec<u64> = acks.map(|(seq, _)| *seq).collect();
         self.begin_install(acks, installing).await;
         Ok(())
+    }
+}
+
+/// Resolves at an instant; never without one.
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant.into()).await,
+        None => std::future::pending().await,
     }
 }
 

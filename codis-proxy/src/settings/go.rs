@@ -5,7 +5,7 @@ use codis_core::GoConfig;
 use super::file::{File, Value};
 use crate::{config::Secret, report::Report};
 
-/// Reads the file. What it says of buffers, pings and the session with ZooKeeper has no counterpart here;
+/// Reads the file. What it says of buffers and pings has no counterpart here;
 /// nor is a dashboard asked to let the proxy serve.
 pub(super) fn parse(text: &str, name: &str) -> Result<File, Report> {
     let config = GoConfig::parse(text).map_err(|bad| {
@@ -29,6 +29,11 @@ pub(super) fn parse(text: &str, name: &str) -> Result<File, Report> {
     let number = |key: &str| Some((f64::from(config.number(key)?), text(key)?.1));
     if let Some((seconds, line)) = number("session_max_timeout") {
         file.put("proxy.idle_timeout", Value::Seconds(seconds), line);
+    }
+    if let Some((time, line)) = number("zk_session_timeout") {
+        // In milliseconds, but what is too small for that in seconds, as the Go proxy takes it.
+        let seconds = if time <= 100.0 { time } else { time / 1000.0 };
+        file.put("proxy.session_timeout", Value::Seconds(seconds.clamp(1.0, 300.0)), line);
     }
     if let Some((depth, line)) = number("session_max_pipeline") {
         file.put("proxy.max_pipeline", Value::Whole(depth.max(1.0) as u64), line);

@@ -117,6 +117,9 @@ fn follow(args: &Args, file: &File) -> Result<FollowConfig, ConfigError> {
             .start_timeout
             .or_else(|| file.seconds("proxy.start_timeout"))
             .unwrap_or(Duration::from_secs(30)),
+        fence_after: (file.text("proxy.on_store_loss") == Some("fence"))
+            .then(|| file.seconds("proxy.fence_after").unwrap_or(Duration::from_secs(60))),
+        session_timeout: file.seconds("proxy.session_timeout").unwrap_or(Duration::from_secs(30)),
         auto_online: args.auto_online.or_else(|| file.flag("proxy.auto_online")).unwrap_or(true),
     })
 }

@@ -309,7 +309,11 @@ impl Worker {
     }
 
     pub(super) fn nowhere(&mut self, id: SessionId, command: CommandId, slot: SlotId) -> Outcome {
-        let text = format!("-ERR slot {slot} is not assigned to a group with a master\r\n");
+        let text = match self.table.fenced {
+            true => "-ERR codis-proxy has lost its store and serves nothing (on_store_loss = fence)\r\n"
+                .to_owned(),
+            false => format!("-ERR slot {slot} is not assigned to a group with a master\r\n"),
+        };
         self.failed(id, command, Cause::NoMaster, text.as_bytes())
     }
 

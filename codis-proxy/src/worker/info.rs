@@ -1,9 +1,30 @@
 //! What a worker tells about itself: its counters.
 
-use super::{Worker, backend::State};
+use codis_core::{Addr, Sight};
+
+use super::{
+    Worker,
+    backend::{Backend, State},
+    pending::Pending,
+};
 use crate::stats::{BackendStats, Stats};
 
+/// A server that has not answered a request for so long, microseconds, is seen to fail.
+const SILENT: u64 = 2_000_000;
+
 impl Worker {
+    /// How the connections to each server do that is used.
+    pub(super) fn sights(&mut self) -> Vec<(Addr, Sight)> {
+        self.look_at_clock();
+        let shared = self.backends.iter().filter(|(_, backend)| backend.used && backend.pinned.is_none());
+        let sight = |backend: &Backend| {
+            let silent = |pending: &Pending| self.now.saturating_sub(pending.queued()) > SILENT;
+            let failing = backend.failures > 0 || backend.pending.front().is_some_and(silent);
+            Sight { connections: 1, failing: u32::from(failing) }
+        };
+        shared.map(|(_, backend)| (backend.addr.clone(), sight(backend))).collect()
+    }
+
     /// A snapshot of everything counted by this worker.
     pub(super) fn stats(&mut self) -> Stats {
         let moves = self.movers.stats();

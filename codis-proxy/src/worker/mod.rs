@@ -53,7 +53,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use codis_core::Addr;
+use codis_core::{Addr, Sight};
 use codis_resp::{RequestLimits, RequestParser};
 use slab::Slab;
 use tokio::{
@@ -140,6 +140,8 @@ pub(crate) enum Order {
     Install(Arc<Table>, oneshot::Sender<()>),
     /// Tell what has been counted.
     Stats(oneshot::Sender<Stats>),
+    /// Tell how the connections to servers do.
+    Sights(oneshot::Sender<Vec<(Addr, Sight)>>),
     /// Tell a worker about your clients.
     Ask(Ask, oneshot::Sender<Told>),
     /// Tell what is hot.
@@ -261,6 +263,9 @@ async fn serve(shared: Shared, mut orders: mpsc::Receiver<Order>) {
                 Some(Order::Install(table, done)) => worker.borrow_mut().install(table, done),
                 Some(Order::Stats(answer)) => {
                     let _ = answer.send(worker.borrow_mut().stats());
+                }
+                Some(Order::Sights(answer)) => {
+                    let _ = answer.send(worker.borrow_mut().sights());
                 }
                 Some(Order::Ask(ask, answer)) => worker.borrow_mut().be_asked(ask, answer),
                 Some(Order::Hot(answer)) => {

@@ -10,6 +10,7 @@ mod cases;
 #[path = "../common/certs.rs"]
 mod certs;
 mod fixture;
+mod hold;
 mod kills;
 mod native;
 mod pubsub;
@@ -81,6 +82,10 @@ on_local_store![
     refused::parts_of_split_requests_wait_alone,
     refused::what_blocks_waits_too,
     refused::scripts_and_transactions_are_not_sent_again,
+    hold::requests_of_a_group_wait_until_its_journal_says_so,
+    hold::a_hold_that_takes_too_long_is_given_up_in_the_journal,
+    hold::what_is_irrevocable_is_held_through_a_restart,
+    hold::what_fails_is_witnessed,
     slaves::no_read_is_older_than_allowed_while_the_slave_hangs,
     slaves::no_read_is_older_than_allowed_while_the_stream_of_writes_stalls,
     slaves::clients_read_what_they_have_written_and_in_order,
@@ -102,6 +107,13 @@ fn the_store_goes_away_and_comes_back() {
     need!("redis", "zookeeper");
     let zookeeper = ZooKeeper::start();
     run(trouble::serves_without_the_store(&zookeeper));
+}
+
+#[test]
+fn a_proxy_fences_itself_without_its_store() {
+    need!("redis", "zookeeper");
+    let zookeeper = ZooKeeper::start();
+    run(hold::a_proxy_that_shall_not_serve_without_the_store(&zookeeper));
 }
 
 #[test]

@@ -16,7 +16,9 @@ mod moves;
 pub mod plan;
 mod proxy;
 mod slot;
+mod switch;
 mod traits;
+mod witness;
 
 pub use action::{Action, ActionKind};
 pub use cluster::{Cluster, Dashboard, Gap, GoTask, LockEntry, MoverLease, Versioned};
@@ -28,4 +30,6 @@ pub use ids::{Addr, GroupId, ParseError, ProductName, ProxyId};
 pub use moves::{Move, MoveState};
 pub use proxy::{Proxy, ProxyKind, ProxyState};
 pub use slot::{PROBE_KEYS, SLOT_COUNT, Slot, SlotId, SlotSet, SlotStatus, hash_tag, slot_of_key};
+pub use switch::{Switch, SwitchStep};
 pub use traits::{Heat, ServerTraits};
+pub use witness::{Sight, Witness};

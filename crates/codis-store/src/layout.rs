@@ -128,6 +128,22 @@ impl Layout {
         self.under("mover_epoch")
     }
 
+    pub(crate) fn switches(&self) -> String {
+        self.under("failover")
+    }
+
+    pub(crate) fn switch(&self, id: GroupId) -> String {
+        self.under(format_args!("failover/group_{id}"))
+    }
+
+    pub(crate) fn witnesses(&self) -> String {
+        self.under("witness")
+    }
+
+    pub(crate) fn witness(&self, id: &ProxyId) -> String {
+        self.under(format_args!("witness/{id}"))
+    }
+
     pub(crate) fn audit(&self) -> String {
         self.under("audit")
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use codis_core::{
     Action, ActionKind, Extra, GoTask, GroupId, LockEntry, Move, MoveState, Proxy, ProxyId, ProxyState, Role,
-    Server, Slot, SlotId, SlotStatus, Versioned,
+    Server, Sight, Slot, SlotId, SlotStatus, Switch, SwitchStep, Versioned, Witness,
 };
 use codis_store::{
     Acl, AuditRecord, CreateMode, ErrorKind, Fired, Op, Product, SessionState, Store, StoreError,
@@ -29,6 +29,8 @@ on_both_stores! {
     a_removed_dashboard_node_is_noticed,
     tasks_keep_their_order_and_their_versions,
     audit_records_are_bounded,
+    a_switch_is_journalled_by_compare_and_set,
+    a_witness_goes_with_its_session,
 }
 
 pub(crate) const ROOT: &str = "/zk/codis/db_test";
@@ -556,4 +558,63 @@ async fn audit_records_are_bounded(ground: Ground) {
     let newest: Vec<u64> = product.audit_list(3).await.unwrap().iter().map(|record| record.ts_ms).collect();
     assert_eq!(newest, [59, 58, 57]);
     assert_eq!(*product.store().session().borrow(), SessionState::Connected);
+}
+
+async fn a_switch_is_journalled_by_compare_and_set(ground: Ground) {
+    let product = product(&ground).await;
+    let group = GroupId(7);
+    assert_eq!(product.watch_switch(group).await.unwrap().0, None);
+    let switch = Switch {
+        group,
+        step: SwitchStep::Hold,
+        from: "10.0.0.1:6379".parse().unwrap(),
+        to: "10.0.0.2:6379".parse().unwrap(),
+        owner: "ops@here".into(),
+        epoch: 1,
+        begun_ms: 5,
+        hold_ms: 5000,
+        extra: Extra::default(),
+    };
+    let begun = product.begin_switch(&switch).await.unwrap();
+    let taken = product.begin_switch(&switch).await.unwrap_err();
+    assert_eq!(taken.kind, ErrorKind::NodeExists, "one at a time");
+    let (read, mut watch) = product.watch_switch(group).await.unwrap();
+    assert_eq!(read, Some(begun.clone()));
+
+    // A proxy whose patience is over, and the one who switches, are as fast as each other: one of them wins.
+    let other = crate::product::product(&ground).await;
+    other.step_switch(&begun, SwitchStep::Aborted).await.unwrap();
+    assert_eq!(watch.fired().await, Fired::Changed);
+    let late = product.step_switch(&begun, SwitchStep::Switching).await.unwrap_err();
+    assert_eq!(late.kind, ErrorKind::BadVersion);
+
+    let again = product.begin_switch(&switch).await.unwrap();
+    assert_eq!(again.epoch, 2);
+    let again = product.step_switch(&again, SwitchStep::Switching).await.unwrap();
+    assert!(product.step_switch(&again, SwitchStep::Hold).await.is_err(), "it only goes forward");
+    let done = product.step_switch(&again, SwitchStep::Done).await.unwrap();
+    let all = product.switches(&[GroupId(1), group]).await.unwrap();
+    assert_eq!(all.found.into_iter().collect::<Vec<_>>(), [(group, done)]);
+    assert_eq!(all.gaps, []);
+}
+
+async fn a_witness_goes_with_its_session(ground: Ground) {
+    let product = product(&ground).await;
+    let seen = |failing| Witness {
+        proxy: "px-1".parse().unwrap(),
+        ts_ms: 7,
+        servers: [("10.0.0.1:6379".parse().unwrap(), Sight { connections: 2, failing })].into(),
+    };
+    assert_eq!(product.witnesses().await.unwrap().found, []);
+    for failing in [0, 1] {
+        product.publish_witness(&seen(failing)).await.unwrap();
+        assert_eq!(product.witnesses().await.unwrap().found, [seen(failing)]);
+    }
+    let successor = crate::product::product(&ground).await;
+    successor.publish_witness(&seen(2)).await.unwrap();
+    product.store().close().await.unwrap();
+    assert_eq!(successor.witnesses().await.unwrap().found, [seen(2)], "it is the successor's now");
+    let reader = crate::product::product(&ground).await;
+    successor.store().close().await.unwrap();
+    eventually_async(PATIENCE, || async { reader.witnesses().await.unwrap().found.is_empty() }).await;
 }

@@ -14,7 +14,7 @@ use crate::recorded::{self, Change, ROOT, Tree, Write};
 const SOON: Duration = Duration::from_secs(30);
 
 /// What may differ from the recording, in which steps, and why. Everything else is the same.
-const EXCEPTIONS: [(&str, std::ops::RangeInclusive<u32>, &str); 8] = [
+const EXCEPTIONS: [(&str, std::ops::RangeInclusive<u32>, &str); 9] = [
     (
         "LOCK/",
         13..=24,
@@ -24,6 +24,7 @@ const EXCEPTIONS: [(&str, std::ops::RangeInclusive<u32>, &str); 8] = [
     ("mover", 13..=24, "ours: the mover's lease and the number of movers there have been"),
     ("mover_epoch", 13..=24, "ours: the number of movers there have been"),
     ("audit", 13..=24, "ours: who changed what"),
+    ("witness", 13..=24, "ours: which servers fail, as proxies see it"),
     (
         "proxy/proxy_3",
         22..=24,

@@ -13,7 +13,9 @@ mod lock;
 mod proxies;
 mod recent;
 mod removal;
+mod switch;
 mod tasks;
+mod witness;
 mod writes;
 
 use codis_core::ProductName;

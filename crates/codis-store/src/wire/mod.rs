@@ -9,6 +9,7 @@ mod proxy;
 mod server;
 mod slot;
 mod small;
+mod switch;
 
 pub(crate) use action::{action_from, action_json};
 pub(crate) use json::WireError;
@@ -21,6 +22,7 @@ pub(crate) use small::{
     audit_from, audit_json, dashboard_from, dashboard_json, go_task_from, go_task_json, lock_from, lock_json,
     mover_from, mover_json,
 };
+pub(crate) use switch::{switch_from, switch_json, witness_from, witness_json};
 
 #[cfg(test)]
 mod tests {
