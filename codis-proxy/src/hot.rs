@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher},
 };
 
 use codis_admin::{BigReply, CommandCount, HotKey, HotPage, HotSlot};
@@ -24,20 +24,23 @@ struct Counter {
     hash: u64,
     command: CommandId,
     slot: SlotId,
-    key: Box<[u8]>,
+    key: Vec<u8>,
     shortened: bool,
     /// What another one had counted when this took its place.
     error: u64,
 }
 
-/// Counts what is most frequent in bounded space: who is not counted yet takes the place of the rarest, with
+/// Counts what is most frequent in bounded space: who is not counted yet takes the place of a rare one, with
 /// its count (Space-Saving, by Metwally, Agrawal and El Abbadi).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sketch {
     counters: Vec<Counter>,
-    /// Their counts, side by side, to find the least fast.
+    /// Their counts, side by side.
     counts: Vec<u64>,
-    places: HashMap<u64, usize>,
+    places: HashMap<u64, usize, BuildHasherDefault<AsItIs>>,
+    /// Up to this a counter is rare, and those before `next` are not.
+    rare: u64,
+    next: usize,
     slots: Vec<u64>,
     samples: u64,
     weight: u64,
@@ -61,22 +64,62 @@ impl Sketch {
             self.counts[*place] += weight;
             return;
         }
-        let kept = &key[..key.len().min(KEPT)];
-        let counter =
-            Counter { hash, command, slot, key: kept.into(), shortened: key.len() > KEPT, error: 0 };
-        if self.counters.len() < COUNTERS {
-            self.places.insert(hash, self.counters.len());
-            self.counters.push(counter);
-            self.counts.push(weight);
-            return;
-        }
-        // Either pass alone is compiled to look at many at once; one for both is not.
-        let least = self.counts.iter().copied().min().unwrap_or_default();
-        let Some(place) = self.counts.iter().position(|count| *count == least) else { return };
-        self.places.remove(&self.counters[place].hash);
+        let counted = Counter { hash, command, slot, shortened: key.len() > KEPT, error: 0, key: Vec::new() };
+        let place = self.place_for(weight, counted);
         self.places.insert(hash, place);
-        self.counters[place] = Counter { error: least, ..counter };
-        self.counts[place] = least + weight;
+        // The room of the one before is used again.
+        self.counters[place].key.extend_from_slice(&key[..key.len().min(KEPT)]);
+        self.counts[place] += weight;
+    }
+
+    /// Gives a counter to a key that has none: a free one, or a rare one's with what that has counted.
+    fn place_for(&mut self, weight: u64, mut counted: Counter) -> usize {
+        if self.counters.len() < COUNTERS {
+            self.counters.push(counted);
+            self.counts.push(0);
+            return self.counters.len() - 1;
+        }
+        let place = self.rare(weight);
+        let counter = &mut self.counters[place];
+        counted.error = self.counts[place];
+        counted.key = std::mem::take(&mut counter.key);
+        counted.key.clear();
+        self.places.remove(&counter.hash);
+        *counter = counted;
+        place
+    }
+
+    /// A counter that is among the rarest. To look at all of them for the very rarest one costs more than all
+    /// the rest, so those that were as rare a moment ago are taken first.
+    fn rare(&mut self, weight: u64) -> usize {
+        let rest = &self.counts[self.next..];
+        if let Some(found) = rest.iter().position(|count| *count <= self.rare) {
+            self.next += found + 1;
+            return self.next - 1;
+        }
+        let least = self.counts.iter().copied().min().unwrap_or_default();
+        self.rare = least + weight;
+        let found = self.counts.iter().position(|count| *count <= self.rare).unwrap_or_default();
+        self.next = found + 1;
+        found
+    }
+}
+
+/// Passes on what is a hash already.
+#[derive(Debug, Clone, Copy, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 
@@ -109,7 +152,7 @@ struct Sum {
 
 /// `/hotkeys`, from what all workers have seen.
 pub(crate) fn page(reports: Vec<HotReport>) -> HotPage {
-    let mut sums: HashMap<(Box<[u8]>, bool, u64), Sum> = HashMap::new();
+    let mut sums: HashMap<(Vec<u8>, bool, u64), Sum> = HashMap::new();
     let mut slots = vec![0; usize::from(SLOT_COUNT)];
     let mut page = HotPage { enabled: true, ..HotPage::default() };
     for report in reports {

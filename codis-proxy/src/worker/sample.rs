@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Requests that are looked at between two ticks.
-const PER_TICK: u64 = 500;
+const PER_TICK: u64 = 250;
 /// By how much more are passed over when so many were looked at before the next tick.
 const BURST: u64 = 4;
 /// Most requests that are passed over for one that is looked at.

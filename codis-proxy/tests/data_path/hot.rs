@@ -27,19 +27,19 @@ fn zipf(keys: usize, requests: usize) -> Vec<usize> {
 fn the_hottest_keys_of_a_zipf_load_are_found() {
     need!("redis");
     let cluster = Cluster::start(2);
-    let load = zipf(5000, 60_000);
-    std::thread::scope(|scope| {
-        for part in load.chunks(load.len().div_ceil(4)) {
-            let mut client = cluster.client();
-            scope.spawn(move || {
-                for batch in part.chunks(100) {
-                    let gets: Vec<u8> =
-                        batch.iter().flat_map(|rank| request(&["GET", &format!("rank:{rank}")])).collect();
-                    client.send(&gets).unwrap();
-                    batch.iter().for_each(|_| drop(client.read().unwrap()));
-                }
-            });
+    let load = zipf(5000, 20_000);
+    let mut client = cluster.client();
+    let mut sent = 0;
+    // The sample grows with time, not with the load.
+    eventually(DEADLINE, || {
+        for batch in load.chunks(100) {
+            let gets: Vec<u8> =
+                batch.iter().flat_map(|rank| request(&["GET", &format!("rank:{rank}")])).collect();
+            client.send(&gets).unwrap();
+            batch.iter().for_each(|_| drop(client.read().unwrap()));
         }
+        sent += load.len();
+        page(&cluster)["sampled"].as_u64().unwrap() > 6000
     });
     let page = page(&cluster);
     let rank = |key: &Value| -> usize {
@@ -47,11 +47,11 @@ fn the_hottest_keys_of_a_zipf_load_are_found() {
     };
     let found: Vec<usize> = page["keys"].as_array().unwrap()[..10].iter().map(rank).collect();
     // Neighbours differ by less than a sample can tell.
-    assert!(found.iter().all(|rank| *rank <= 16), "{found:?}");
-    assert!((1..=6).all(|rank| found.contains(&rank)), "{found:?}");
+    assert!(found.iter().all(|rank| *rank <= 20), "{found:?}");
+    assert!((1..=5).all(|rank| found.contains(&rank)), "{found:?}");
     assert_eq!(found[..2], [1, 2]);
     let requests = page["requests"].as_u64().unwrap() as f64;
-    assert!((requests / load.len() as f64 - 1.0).abs() < 0.15, "{requests} of {}", load.len());
+    assert!((requests / sent as f64 - 1.0).abs() < 0.15, "{requests} of {sent}");
     let hottest = &page["keys"][0];
     assert_eq!(hottest["commands"][0]["command"], "GET");
     assert_eq!(hottest["slot"], codis_core::slot_of_key(b"rank:1").get());
