@@ -1,8 +1,14 @@
 //! Channels: what is published at any proxy reaches everybody who listens at any of them.
 
-use std::time::Duration;
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
 
 use codis_testkit::{ProxyProcess, RedisServer, Reply, RespClient, eventually, need};
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{Cluster, DEADLINE, config, fixed, request, stat};
 
@@ -353,4 +359,64 @@ fn a_thousand_clients_listen_and_the_proxy_stops() {
     cluster.proxy.process().terminate();
     clients.iter_mut().for_each(|client| assert!(client.read().is_err()));
     assert_eq!(cluster.proxy.process().wait(DEADLINE).unwrap().code(), Some(0));
+}
+
+#[test]
+fn whatever_listeners_and_servers_do_nothing_stays_behind() {
+    need!("redis");
+    const STEPS: usize = 6000;
+    let mut cluster = Cluster::start(3);
+    let mut chance = StdRng::seed_from_u64(7);
+    let connect = |cluster: &Cluster| {
+        let stream = TcpStream::connect(cluster.proxy.addr()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream
+    };
+    let mut clients: Vec<TcpStream> = (0..30).map(|_| connect(&cluster)).collect();
+    let mut scratch = vec![0; 1 << 16];
+    for step in 0..STEPS {
+        let at = chance.random_range(0..clients.len());
+        let names: Vec<String> =
+            (0..chance.random_range(1..6)).map(|_| format!("n{}", chance.random_range(0..40))).collect();
+        let verb = ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"]
+            [chance.random_range(0..6)];
+        let words: Vec<&str> = match chance.random_range(0..12) {
+            0 => vec!["PUBLISH", &names[0], "x"],
+            1 => vec!["RESET"],
+            2 => vec!["HELLO", "3"],
+            3 if verb.contains("UN") => vec![verb],
+            _ => [verb].into_iter().chain(names.iter().map(String::as_str)).collect(),
+        };
+        let sent = clients[at].write_all(&request(&words)).is_ok();
+        // Read what has come; some do not, for a while.
+        let open = chance.random_ratio(1, 4)
+            || loop {
+                match clients[at].read(&mut scratch) {
+                    Ok(0) => break false,
+                    Ok(_) => {}
+                    Err(error) => break error.kind() == ErrorKind::WouldBlock,
+                }
+            };
+        if !sent || !open || chance.random_ratio(1, 40) {
+            clients[at] = connect(&cluster);
+        }
+        match step % 1500 {
+            500 => cluster.servers[step / 1500 % 3].kill(),
+            800 => cluster.servers[step / 1500 % 3].restart(),
+            _ => {}
+        }
+    }
+    drop(clients);
+    let mut client = cluster.client();
+    let nothing = Reply::Array(Some(vec![]));
+    for question in ["CHANNELS", "SHARDCHANNELS"] {
+        eventually(DEADLINE, || client.call(&["PUBSUB", question]).unwrap() == nothing);
+    }
+    eventually(DEADLINE, || client.call(&["PUBSUB", "NUMPAT"]).unwrap() == Reply::Int(0));
+    assert_eq!(stat(&cluster, "listeners"), 0);
+    listen(&mut client, "SUBSCRIBE n1 n2 n3");
+    for name in ["n1", "n2", "n3"] {
+        cluster.client().call(&["PUBLISH", name, "x"]).unwrap();
+        assert_eq!(message(&mut client), ["message", name, "x"]);
+    }
 }
