@@ -27,7 +27,7 @@ fn switch(fixture: &Fixture, hold_ms: u64) -> Switch {
 }
 
 /// Begins to hold the group back; acknowledged by all proxies when nothing of it is in flight.
-async fn hold(fixture: &Fixture, hold_ms: u64) -> Versioned<Switch> {
+pub(crate) async fn hold(fixture: &Fixture, hold_ms: u64) -> Versioned<Switch> {
     let switch = fixture.product.begin_switch(&switch(fixture, hold_ms)).await.unwrap();
     fixture.tell_group(GROUP).await;
     switch

@@ -66,6 +66,7 @@ on_local_store![
     blocking::each_element_arrives_once_while_the_slot_moves,
     pubsub::each_message_arrives_once_while_the_slot_moves,
     pubsub::listeners_follow_a_planned_promotion,
+    pubsub::no_message_is_lost_while_a_group_is_held_back,
     pubsub::listeners_to_a_slot_that_is_taken_away_are_disconnected,
     pubsub::listeners_at_a_dead_master_are_disconnected,
     restart::no_client_notices,

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{TryRecvError, channel};
 use std::time::Duration;
 
-use codis_core::{GroupId, Slot, SlotStatus, slot_of_key};
+use codis_core::{GroupId, Slot, SlotStatus, SwitchStep, slot_of_key};
 use codis_testkit::{ProxyProcess, Reply, RespClient, eventually_async};
 
 use crate::fixture::{Fixture, SOON, ask, stats};
+use crate::hold::hold;
 
 /// Listens, and counts how often each message comes until one says `end`.
 fn listener(proxy: &ProxyProcess, line: &str) -> std::thread::JoinHandle<BTreeMap<String, usize>> {
@@ -125,6 +126,49 @@ pub(crate) async fn listeners_follow_a_planned_promotion(url: &str) {
     }
     let left = || ask(&mut first.master.client(), "CLIENT LIST TYPE PUBSUB").text();
     eventually_async(SOON, || async { !left().contains("sub=1") && !left().contains("psub=1") }).await;
+}
+
+pub(crate) async fn no_message_is_lost_while_a_group_is_held_back(url: &str) {
+    let fixture = Fixture::new(url).await;
+    let proxies = [fixture.start("p1"), fixture.start("p2")];
+    let listeners: Vec<_> = proxies
+        .iter()
+        .flat_map(|proxy| ["SUBSCRIBE {t}c", "PSUBSCRIBE *"].map(|line| listener(proxy, line)))
+        .collect();
+    let (stops, threads): (Vec<_>, Vec<_>) = ["a", "b"]
+        .iter()
+        .zip(&proxies)
+        .map(|(name, proxy)| {
+            let (stop, stopped) = channel();
+            (stop, publisher(proxy.client(), name, stopped))
+        })
+        .unzip();
+    let more = |requests: u64| {
+        let proxies = &proxies;
+        async move {
+            let before = stats(&proxies[0]).await.requests;
+            eventually_async(SOON, || async { stats(&proxies[0]).await.requests > before + requests }).await;
+        }
+    };
+    more(100).await;
+    let journal = hold(&fixture, 60_000).await;
+    let journal = fixture.product.step_switch(&journal, SwitchStep::Switching).await.unwrap();
+    let [old, new] = [&fixture.groups[0].master, &fixture.groups[0].slave];
+    ask(&mut new.client(), "REPLICAOF NO ONE");
+    fixture.name_master(GroupId(1), &new.addr()).await;
+    // Acknowledged when everybody listens at the new master; it does not matter any more what becomes of the old one.
+    fixture.tell_group(GroupId(1)).await;
+    old.kill();
+    fixture.product.step_switch(&journal, SwitchStep::Done).await.unwrap();
+    more(100).await;
+    stops.iter().for_each(|stop| stop.send(()).unwrap());
+    let published: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+    ask(&mut proxies[1].client(), "PUBLISH {t}c end");
+    for listener in listeners {
+        let got = listener.join().unwrap();
+        assert_eq!(got.len(), published, "none is lost");
+        assert!(got.values().all(|count| *count == 1), "none comes twice");
+    }
 }
 
 pub(crate) async fn listeners_to_a_slot_that_is_taken_away_are_disconnected(url: &str) {

@@ -96,7 +96,7 @@ impl Worker {
         for (id, slot) in topics {
             // A client that has to go takes its other topics along.
             if self.pubsub.topics.contains(id) {
-                self.follow_topic(id, slot, &left);
+                self.follow_topic(id, slot, old, &left);
             }
         }
     }
@@ -113,7 +113,7 @@ impl Worker {
         changed.iter().filter_map(left).collect()
     }
 
-    fn follow_topic(&mut self, id: TopicId, slot: Option<SlotId>, left: &BTreeSet<Addr>) {
+    fn follow_topic(&mut self, id: TopicId, slot: Option<SlotId>, old: &Table, left: &BTreeSet<Addr>) {
         let kind = self.pubsub.topics[id].kind;
         let places = self.places(kind, slot);
         if places.is_empty() {
@@ -134,9 +134,13 @@ impl Worker {
                 LinkState::Joining | LinkState::Waiting | LinkState::Live => {}
             }
         }
-        let blocked = slot.is_some_and(|slot| matches!(self.table.route(slot), Route::Blocked { .. }));
-        if blocked {
-            // Where it goes on is not known yet.
+        for link in &mut self.pubsub.topics[id].links {
+            let feed = &self.pubsub.feeds[link.feed];
+            link.home &= places.iter().any(|place| place.addr == feed.addr);
+        }
+        let is_blocked = |table: &Table, slot| matches!(table.route(slot), Route::Blocked { .. });
+        if slot.is_some_and(|slot| is_blocked(&self.table, slot) && !is_blocked(old, slot)) {
+            // Where it goes on is not known yet, and not all may know that it stops here.
             return;
         }
         let lacking = |link: &TopicLink| link.home && link.state == LinkState::Waiting;
@@ -153,9 +157,6 @@ impl Worker {
             .map(|link| (link.feed, link.state))
             .collect();
         for (feed, state) in needless {
-            if let Some(link) = self.pubsub.topics[id].link(feed) {
-                link.home = false;
-            }
             match state {
                 LinkState::Live => {
                     let until = if left.contains(&self.pubsub.feeds[feed].addr) {
