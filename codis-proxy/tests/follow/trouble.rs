@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use codis_core::{ActionKind, GroupId, ProxyState, Role, Server, Slot, SlotId, slot_of_key};
-use codis_testkit::{PortLease, Process, Sandbox, ZooKeeper, bin, command, eventually_async};
+use codis_testkit::{PortLease, Process, Sandbox, ZooKeeper, bin, command, eventually, eventually_async};
 
 use crate::fixture::{Fixture, SOON, ask, stats};
 
@@ -260,5 +260,11 @@ pub(crate) async fn comes_back_after_an_expired_session(url: &str) {
     assert_eq!(fixture.registered("p1").await.unwrap().start_at, before.start_at);
     ask(&mut proxy.client(), "SET k v");
     assert_eq!(ask(&mut fixture.groups[1].master.client(), "GET k").text(), "v", "everything was read anew");
+    let log = proxy.process().log();
+    let decisions =
+        ["the session has expired", "a new session with the store is open", "registered as offline"];
+    let places = decisions.map(|line| log.rfind(line).unwrap_or_else(|| panic!("{line:?} is not in {log}")));
+    assert!(places.is_sorted(), "{log}");
+    eventually(SOON, || proxy.process().log()[places[2]..].contains(" online id=p1"));
     fixture.publish_confirmed(ActionKind::GroupRemove(GroupId(9))).await;
 }
