@@ -120,16 +120,16 @@ fn a_burst_is_counted_and_not_all_of_it_written_down() {
     need!("redis");
     let cluster = Cluster::start(1);
     let mut client = cluster.client();
-    let burst = 5000;
-    client.send(&request(&["SHUTDOWN"]).repeat(burst)).unwrap();
-    for _ in 0..burst {
-        assert!(client.read().unwrap().is_error());
+    let burst = 20_000;
+    for _ in 0..20 {
+        client.send(&request(&["SHUTDOWN"]).repeat(burst / 20)).unwrap();
+        (0..burst / 20).for_each(|_| assert!(client.read().unwrap().is_error()));
     }
     let page = page(&cluster);
     assert_eq!(page["counts"], serde_json::json!([{ "cause": "refused", "count": burst }]));
     let (kept, left_out) = (page["errors"].as_array().unwrap().len(), page["left_out"].as_u64().unwrap());
-    assert!(kept == 1000 && left_out > 0 && left_out <= 4000, "{kept} kept, {left_out} left out");
+    assert!(kept == 1000 && left_out > 0 && left_out <= 19_000, "{kept} kept, {left_out} left out");
     eventually(DEADLINE, || cluster.proxy.process().log().contains("more operations failed"));
     let lines = cluster.proxy.process().log().matches("operation failed").count();
-    assert!(lines < 200, "{lines} lines");
+    assert!(lines < 1000, "{lines} lines");
 }
