@@ -87,6 +87,7 @@ impl Worker {
         let final_word = again && refusal == Some(Refusal::NoReplicas);
         if refusal.is_none() || final_word {
             held.phase = Phase::Following;
+            held.taken |= refusal.is_none();
             let first = held.requests.pop_front();
             self.kept.bytes -= first.map_or(0, |first| first.size());
             if held.requests.is_empty() {
@@ -180,7 +181,7 @@ impl Worker {
                 session.keeping = true;
                 let since = *session.hold_back(self.now).parked.get_or_insert(self.now);
                 let requests = [request].into();
-                self.kept.held.insert(id, Held { since, requests, phase: Phase::Waiting });
+                self.kept.held.insert(id, Held { since, requests, phase: Phase::Waiting, taken: false });
             }
         }
         self.run_kept();
@@ -193,7 +194,7 @@ impl Worker {
         };
         session.keeping = true;
         session.hold_back(since).parked = Some(since);
-        self.kept.held.insert(id, Held { since, requests: [].into(), phase: Phase::Waiting });
+        self.kept.held.insert(id, Held { since, requests: [].into(), phase: Phase::Waiting, taken: false });
         self.run_kept();
     }
 

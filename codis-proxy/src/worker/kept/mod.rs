@@ -90,6 +90,8 @@ struct Held {
     /// In the client's order; none for a blocking request, which its session has got back.
     requests: VecDeque<Request>,
     phase: Phase,
+    /// One that stood before them has been taken since they were answered.
+    taken: bool,
 }
 
 /// What the first of a session's kept requests waits for.
@@ -183,6 +185,7 @@ impl Worker {
             std::mem::take(&mut held.requests).into_iter().partition(which);
         held.requests = under_way.into_iter().chain(left).collect();
         self.kept.bytes -= answered.iter().map(Request::size).sum::<usize>();
+        let taken = held.taken;
         if held.requests.is_empty() {
             self.let_go_on(id);
         }
@@ -195,6 +198,11 @@ impl Worker {
                         self.held_failed(request.backend, &request.pending, None, Cause::NoMaster, &why);
                     }
                     gave_up(&request, seconds)
+                }
+                // What was read then is older than what its client has written since.
+                None if taken => {
+                    let text = format!("-ERR backend {}: cannot be asked again\r\n", request.server);
+                    text.into_bytes()
                 }
                 _ => request.reply,
             };
