@@ -24,6 +24,8 @@ const WORTH: usize = 4 << 10;
 const SHORT: &str = "ERR codis-proxy is short of memory (max_memory), try again";
 /// How long those who take their replies have to do so, microseconds.
 const PATIENCE: u64 = 200_000;
+/// After how long of better times they have that time again, microseconds.
+const CALM: u64 = 1_000_000;
 /// How long the privileged client may stand still, microseconds.
 const STANDSTILL: u64 = 1_000_000;
 
@@ -36,7 +38,9 @@ pub(super) struct Held {
     told: usize,
     pressure: Pressure,
     /// Since when all is used, microseconds of the worker's clock.
-    full_since: Option<u64>,
+    full_since: u64,
+    /// When all was used the last time.
+    full_last: u64,
     /// Big replies are not read for now.
     wait: bool,
     /// The client of this worker that may go on.
@@ -152,14 +156,17 @@ impl Worker {
         holders.sort_unstable_by(|a, b| b.cmp(a));
         self.choose(&holders);
         if pressure != Pressure::Full {
-            self.held.full_since = None;
             if std::mem::take(&mut self.held.wait) {
                 self.wake_backends();
             }
             return;
         }
-        let since = *self.held.full_since.get_or_insert(self.now);
-        self.held.wait = self.now.saturating_sub(since) < PATIENCE;
+        // Not again before it has been better for a while: others wait behind those replies.
+        if self.now.saturating_sub(self.held.full_last) > CALM {
+            self.held.full_since = self.now;
+        }
+        self.held.full_last = self.now;
+        self.held.wait = self.now.saturating_sub(self.held.full_since) < PATIENCE;
         if !self.held.wait {
             self.let_go_of(&holders);
             self.wake_backends();
@@ -204,7 +211,6 @@ impl Worker {
         if let Some(privileged) = self.held.privileged.take() {
             self.budget.unclaim(privileged.client);
         }
-        self.held.full_since = None;
         self.held.wait = false;
         if std::mem::take(&mut self.held.pressure) != Pressure::None {
             self.wake_backends();

@@ -81,9 +81,9 @@ fn a_million_elements() {
 #[test]
 fn readers_that_never_read() {
     need!("redis");
-    let siege = Siege::lay("");
+    let siege = Siege::lay("max_memory = 67108864");
     let mut client = RespClient::connect(siege.proxy.port(), DEADLINE).unwrap();
-    for (key, size) in [("{a1}small", 2000), ("{a1}one", 1 << 20), ("{a1}big", 8 << 20)] {
+    for (key, size) in [("{a1}small", 2000), ("{a1}one", 1 << 20), ("{a1}big", 4 << 20)] {
         assert_eq!(client.call(&["SET", key, &"x".repeat(size)]).unwrap().text(), "OK");
     }
     let mut sockets = Vec::new();
