@@ -9,6 +9,7 @@ mod bounds;
 mod calls;
 mod load;
 mod memory;
+mod migrate;
 mod report;
 mod target;
 mod usage;
@@ -28,7 +29,10 @@ use target::{Peer, Target};
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Two minutes: fewer and shorter rounds.
     #[arg(long, conflicts_with_all = ["full", "check"])]
     quick: bool,
@@ -51,6 +55,13 @@ pub(crate) struct Args {
     check: bool,
 }
 
+/// What else can be measured.
+#[derive(clap::Subcommand)]
+enum What {
+    /// Moving slots, beside a loop of plain MIGRATE.
+    Migrate(migrate::Args),
+}
+
 /// How long and how often.
 struct Effort {
     rounds: usize,
@@ -70,6 +81,9 @@ impl Args {
 /// # Errors
 /// When a part cannot be started, a measurement fails, or `--check` finds a row beyond its bound.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(What::Migrate(args)) = &args.what {
+        return migrate::run(args);
+    }
     let works: Vec<&Work> = load::WORKS
         .iter()
         .filter(|work| args.only.as_ref().is_none_or(|text| work.name.contains(text)))
