@@ -128,7 +128,7 @@ fn a_verb_that_does_not_exist_names_the_one_that_was_meant() {
     --- 2
     error: there is no command `lst`
       where  codisctl slot lst
-      why    codisctl slot has: map, list, init, assign, key
+      why    codisctl slot has: map, list, init, assign, set-state, key
       next   write list, or see codisctl slot --help
     ");
     insta::assert_snapshot!(desk.bare(&["slot", "map", "--wid"]).all(), @"
