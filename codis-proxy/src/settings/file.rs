@@ -5,6 +5,7 @@
 
 use std::{path::Path, time::Duration};
 
+use codis_core::nearest;
 use toml::de::{DeTable, DeValue};
 
 use super::{
@@ -242,26 +243,4 @@ fn shown(value: &DeValue<'_>) -> String {
         DeValue::Array(_) => "a list".to_owned(),
         DeValue::Table(_) => "a table".to_owned(),
     }
-}
-
-/// The allowed name that a typing error most likely meant: at most two letters away.
-fn nearest<'a>(typed: &str, names: &[&'a str]) -> Option<&'a str> {
-    let close = names.iter().map(|name| (distance(typed, name), *name));
-    close.min().filter(|(away, _)| *away <= 2).map(|(_, name)| name)
-}
-
-/// Letters to add, drop or change (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = corner + usize::from(x != *y);
-            corner = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(corner + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -18,6 +18,7 @@ mod proxy;
 mod slot;
 mod switch;
 mod traits;
+mod typo;
 mod witness;
 
 pub use action::{Action, ActionKind};
@@ -32,4 +33,5 @@ pub use proxy::{Proxy, ProxyKind, ProxyState};
 pub use slot::{PROBE_KEYS, SLOT_COUNT, Slot, SlotId, SlotSet, SlotStatus, hash_tag, slot_of_key};
 pub use switch::{Switch, SwitchStep};
 pub use traits::{Heat, ServerTraits};
+pub use typo::nearest;
 pub use witness::{Sight, Witness};

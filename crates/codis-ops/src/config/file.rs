@@ -6,6 +6,7 @@
 
 use std::{fs, path::Path};
 
+use codis_core::nearest;
 use toml::de::{DeTable, DeValue};
 
 use crate::{Failure, FailureKind, Secret};
@@ -300,28 +301,6 @@ fn type_name(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// The allowed name that a typing error most likely meant: at most two letters away.
-fn nearest<'a>(typed: &str, names: &[&'a str]) -> Option<&'a str> {
-    let close = names.iter().map(|name| (distance(typed, name), *name));
-    close.min().filter(|(away, _)| *away <= 2).map(|(_, name)| name)
-}
-
-/// Letters to add, drop or change (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = corner + usize::from(x != *y);
-            corner = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(corner + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -395,12 +374,6 @@ mod tests {
         key with no value, expected `=`
         correct the line; keys and values are described in docs/configuration.md
         ");
-    }
-
-    #[test]
-    fn typing_errors_are_close() {
-        assert_eq!(nearest("adress", &["address", "timeout"]), Some("address"));
-        assert_eq!(nearest("colour", &["address", "timeout"]), None);
     }
 
     #[test]
