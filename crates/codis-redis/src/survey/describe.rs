@@ -13,6 +13,8 @@ use crate::{Redis, RedisError, Reply};
 /// Values looked at to tell how well a key compresses, and bytes of a long string.
 const VALUES: usize = 32;
 const STRING_BYTES: usize = 16 << 10;
+/// Hashes, sets and sorted sets with so many elements are never packed, unless somebody has set it so.
+const LEAST_UNPACKED: u64 = 1000;
 /// The dump format does not try to compress less.
 const SHORTEST_PACKED: usize = 20;
 
@@ -24,6 +26,9 @@ impl Look {
         let mut asked = 0;
         for (key, bytes) in std::mem::take(&mut self.samples) {
             let Some((shape, _)) = shape(redis, &key, bytes).await? else { continue };
+            if is_packed(&shape) {
+                continue;
+            }
             expected += Speed::default().one_shot(&shape).dump;
             let mut pipe = redis::Pipeline::new();
             pipe.cmd("DUMP").arg(&key);
@@ -94,20 +99,33 @@ async fn shape(
         Kind::Module => bytes,
         _ => replies.first().and_then(Reply::int).and_then(|n| u64::try_from(n).ok()).unwrap_or_default(),
     };
-    let stubborn = replies.get(1).map_or(0.0, stubborn);
+    let stubborn = replies.get(1).map_or(0.0, |values| stubborn(kind, values));
     Ok(Some((Shape { kind, elements, bytes, stubborn }, ttl)))
 }
 
-/// Share of the values in a reply that does not compress. An error or nothing: all of it, to be on the safe side.
+/// A small hash, set or sorted set is one string to the server: its elements cost nothing.
+fn is_packed(shape: &Shape) -> bool {
+    matches!(shape.kind, Kind::Hash | Kind::Set | Kind::Zset) && shape.elements < LEAST_UNPACKED
+}
+
+/// Share of the values in a reply that does not compress. Those of lists and streams lie together in blocks that are compressed
+/// as one.
 #[expect(clippy::cast_precision_loss, reason = "a share")]
-fn stubborn(reply: &Reply) -> f64 {
+fn stubborn(kind: Kind, reply: &Reply) -> f64 {
     let (mut plain, mut packed) = (0, 0);
-    each_value(reply, &mut |value| {
+    let mut add = |value: &[u8]| {
         if value.len() > SHORTEST_PACKED {
             plain += value.len();
             packed += lz4_flex::block::compress(value).len().min(value.len());
         }
-    });
+    };
+    if matches!(kind, Kind::List | Kind::Stream) {
+        let mut block = Vec::new();
+        each_value(reply, &mut |value| block.extend_from_slice(value));
+        add(&block);
+    } else {
+        each_value(reply, &mut add);
+    }
     if plain == 0 { 0.0 } else { packed as f64 / plain as f64 }
 }
 
