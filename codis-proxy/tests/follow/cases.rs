@@ -32,7 +32,7 @@
 use std::time::Duration;
 
 use codis_core::{GroupId, Slot, SlotId, slot_of_key};
-use codis_testkit::{ProxyProcess, RedisServer, Relay, Reply, RespClient, need};
+use codis_testkit::{ProxyProcess, RedisServer, Relay, Reply, RespClient, eventually_async, need};
 
 use crate::fixture::{Place, SOON, Servers, ask, ask_soon, local_store, run};
 
@@ -203,6 +203,9 @@ fn case_b1_b2_a_silent_proxy_does_not_keep_the_others_from_going_back() {
         let (proxy, silent) = (scene.proxy("p1"), scene.proxy("p2"));
         let mut client = proxy.client();
         ask(&mut client, &format!("SET {KEY} old"));
+        // Stopped in the middle of a write it would hold the local store's lock.
+        let told = async || scene.place.product.witnesses().await.unwrap().found.len() == 2;
+        eventually_async(SOON, told).await;
         silent.process().stop();
         let changed = scene.place.rewrite(slot(), Slot::pre_migrate).await;
         let published = scene.place.publish(codis_core::ActionKind::SlotPreMigrate(changed)).await;
