@@ -62,7 +62,8 @@ pub(crate) struct CheckSlotArgs {
 
 pub(super) async fn run(session: &Session, args: &CheckSlotArgs) -> Done {
     let cx = session.connect().await?;
-    let slots = asked(&cx.load().await?, args)?;
+    let cluster = cx.load().await?;
+    let slots = asked(&cluster, args)?;
     let options = CheckOptions {
         slots,
         to: args.to,
@@ -74,7 +75,7 @@ pub(super) async fn run(session: &Session, args: &CheckSlotArgs) -> Done {
     };
     let (events, stream) = Events::channel();
     let interrupted = Failure::new(FailureKind::Interrupted, "interrupted", "", "nothing was written");
-    let work = check_slots(&cx, &options, &events);
+    let work = check_slots(&cx, &cluster, &options, &events);
     let checks = progress::follow(&session.ui, stream, work, interrupted.next(&session.line)).await?;
     cx.close().await;
     session.ui.report(&Checked::new(&checks, &options, args.top))?;

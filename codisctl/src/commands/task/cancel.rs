@@ -1,10 +1,7 @@
-use codis_core::plan;
+use codis_core::{Cluster, plan};
 
-use super::Chosen;
-use crate::{
-    error::Done,
-    session::{Session, Sure},
-};
+use super::{Chosen, change};
+use crate::{error::Done, session::Session};
 
 /// Take moves back
 ///
@@ -23,16 +20,12 @@ pub(crate) struct CancelArgs {
 }
 
 pub(super) async fn run(session: &Session, args: &CancelArgs) -> Done {
-    let cx = session.connect().await?;
-    let cluster = cx.load().await?;
-    let plan = plan::cancel_tasks(&cluster, &args.chosen.numbers(&cluster))?;
-    if session.carry_out(&cx, &plan, Sure::Yes).await?.is_some() {
-        session.ui.next(if cluster.mover.is_some() {
+    let next = |cluster: &Cluster| {
+        if cluster.mover.is_some() {
             "codisctl migrate watch"
         } else {
             "codisctl task list    what has moved goes back with: codisctl migrate run"
-        });
-    }
-    cx.close().await;
-    Ok(())
+        }
+    };
+    change(session, &args.chosen, plan::cancel_tasks, next).await
 }

@@ -6,9 +6,15 @@ mod list;
 mod pause;
 mod resume;
 
-use codis_core::{Cluster, MoveState};
+use codis_core::{
+    Cluster, MoveState,
+    plan::{Plan, Refusal},
+};
 
-use crate::{error::Done, session::Session};
+use crate::{
+    error::Done,
+    session::{Session, Sure},
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Task {
@@ -40,6 +46,23 @@ impl Chosen {
             }
         }
     }
+}
+
+/// Changes the chosen tasks as `planned` says; `next` is the command to go on with.
+async fn change(
+    session: &Session,
+    chosen: &Chosen,
+    planned: fn(&Cluster, &[u64]) -> Result<Plan, Refusal>,
+    next: impl FnOnce(&Cluster) -> &'static str,
+) -> Done {
+    let cx = session.connect().await?;
+    let cluster = cx.load().await?;
+    let plan = planned(&cluster, &chosen.numbers(&cluster))?;
+    if session.carry_out(&cx, &plan, Sure::Yes).await?.is_some() {
+        session.ui.next(next(&cluster));
+    }
+    cx.close().await;
+    Ok(())
 }
 
 pub(super) async fn run(session: &Session, verb: &Task) -> Done {

@@ -1,10 +1,7 @@
-use codis_core::plan;
+use codis_core::{Cluster, plan};
 
-use super::Chosen;
-use crate::{
-    error::Done,
-    session::{Session, Sure},
-};
+use super::{Chosen, change};
+use crate::{error::Done, session::Session};
 
 /// Leave tasks alone until they are resumed
 ///
@@ -23,12 +20,6 @@ pub(crate) struct PauseArgs {
 }
 
 pub(super) async fn run(session: &Session, args: &PauseArgs) -> Done {
-    let cx = session.connect().await?;
-    let cluster = cx.load().await?;
-    let plan = plan::pause_tasks(&cluster, &args.chosen.numbers(&cluster))?;
-    if session.carry_out(&cx, &plan, Sure::Yes).await?.is_some() {
-        session.ui.next("codisctl task list    then: codisctl task resume TASK");
-    }
-    cx.close().await;
-    Ok(())
+    let next = |_: &Cluster| "codisctl task list    then: codisctl task resume TASK";
+    change(session, &args.chosen, plan::pause_tasks, next).await
 }

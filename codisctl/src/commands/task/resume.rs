@@ -1,10 +1,7 @@
-use codis_core::plan;
+use codis_core::{Cluster, plan};
 
-use super::Chosen;
-use crate::{
-    error::Done,
-    session::{Session, Sure},
-};
+use super::{Chosen, change};
+use crate::{error::Done, session::Session};
 
 /// Put paused and failed tasks back in the queue
 #[derive(Debug, clap::Args)]
@@ -20,16 +17,8 @@ pub(crate) struct ResumeArgs {
 }
 
 pub(super) async fn run(session: &Session, args: &ResumeArgs) -> Done {
-    let cx = session.connect().await?;
-    let cluster = cx.load().await?;
-    let plan = plan::resume_tasks(&cluster, &args.chosen.numbers(&cluster))?;
-    if session.carry_out(&cx, &plan, Sure::Yes).await?.is_some() {
-        session.ui.next(if cluster.mover.is_some() {
-            "codisctl migrate watch"
-        } else {
-            "codisctl migrate run"
-        });
-    }
-    cx.close().await;
-    Ok(())
+    let next = |cluster: &Cluster| {
+        if cluster.mover.is_some() { "codisctl migrate watch" } else { "codisctl migrate run" }
+    };
+    change(session, &args.chosen, plan::resume_tasks, next).await
 }

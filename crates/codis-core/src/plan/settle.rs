@@ -74,25 +74,16 @@ pub fn set_online(
     }
     fences_clean(cluster, &what)?;
     let mut plan = Plan::new(format!("put slots {moved} online, of which {} holds no key", empty.join(", ")));
-    let announced: Vec<_> = writes.iter().map(|slot| (slot.id, slot.group)).collect();
-    plan.steps.push(Step::PutSlots(writes));
-    for (from, to, group) in runs(&announced) {
-        let kind = ActionKind::MultiSlotChanged { from, to, status: SlotStatus::Online, group };
-        plan.steps.push(Step::Announce { kind, confirm: true });
+    let mut by_owner: BTreeMap<Option<GroupId>, Vec<SlotId>> = BTreeMap::new();
+    for slot in &writes {
+        by_owner.entry(slot.group).or_default().push(slot.id);
     }
-    Ok(plan)
-}
-
-/// Consecutive slots of the same group.
-fn runs(slots: &[(SlotId, Option<GroupId>)]) -> Vec<(SlotId, SlotId, Option<GroupId>)> {
-    let mut sorted = slots.to_vec();
-    sorted.sort();
-    let mut runs: Vec<(SlotId, SlotId, Option<GroupId>)> = Vec::new();
-    for (id, group) in sorted {
-        match runs.last_mut() {
-            Some((_, last, same)) if last.get() + 1 == id.get() && *same == group => *last = id,
-            _ => runs.push((id, id, group)),
+    plan.steps.push(Step::PutSlots(writes));
+    for (group, slots) in by_owner {
+        for (from, to) in slots.into_iter().collect::<SlotSet>().ranges() {
+            let kind = ActionKind::MultiSlotChanged { from, to, status: SlotStatus::Online, group };
+            plan.steps.push(Step::Announce { kind, confirm: true });
         }
     }
-    runs
+    Ok(plan)
 }

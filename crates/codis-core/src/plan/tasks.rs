@@ -123,12 +123,11 @@ fn put(mut plan: Plan, tasks: Vec<Versioned<Move>>) -> Result<Plan, Refusal> {
 /// there with nobody to finish it.
 pub fn delete_tasks(cluster: &Cluster, tasks: &[u64]) -> Result<Plan, Refusal> {
     let mut doomed: Vec<Versioned<Move>> = Vec::new();
-    for number in tasks {
+    for task in tasks_of(cluster, tasks, "delete") {
+        let task = task?;
+        let number = task.task;
         let what = format!("cannot delete task {number}");
         let place = format!("moves/{number:010}");
-        let Some(task) = cluster.moves.iter().find(|task| task.task == *number) else {
-            return Err(Refusal::missing(what, place, "no such task").next("codisctl task list"));
-        };
         let slot = slot(cluster, task.slot, &what)?;
         if matches!(slot.status, SlotStatus::PreMigrate | SlotStatus::Migrate) {
             let why =

@@ -64,23 +64,23 @@ pub struct GroupCheck {
 /// Looks at the slots, group by group of those that own them.
 ///
 /// # Errors
-/// If the store or a server does not answer; if a slot cannot be read or nobody owns it; if the destination does not exist.
+/// If a server does not answer; if a slot cannot be read or nobody owns it; if the destination does not exist.
 pub async fn check_slots(
     cx: &Context,
+    cluster: &Cluster,
     options: &CheckOptions,
     events: &Events,
 ) -> Result<Vec<GroupCheck>, Failure> {
-    let cluster = cx.load().await?;
-    let owned = by_owner(&cluster, &options.slots)?;
-    let servers = observe::servers(cx, &cluster, options.patience).await;
+    let owned = by_owner(cluster, &options.slots)?;
+    let servers = observe::servers(cx, cluster, options.patience).await;
     let destination = match options.to {
-        Some(to) => Some(Destination::look(cx, &cluster, to, &servers).await?),
+        Some(to) => Some(Destination::look(cx, cluster, to, &servers).await?),
         None => None,
     };
     let total: u64 = owned.keys().map(|id| &cluster.groups[id]).filter_map(|g| keys(g, &servers)).sum();
     let counted = std::cell::Cell::new(0);
     let looks = owned.iter().map(|(id, slots)| {
-        let (cluster, servers, counted) = (&cluster, &servers, &counted);
+        let (servers, counted) = (&servers, &counted);
         async move {
             let (server, role) = choose(cluster, *id, servers, options.masters)?;
             let how = SurveyOptions { duty: (!options.fast).then_some(DUTY), budget: options.max_stall };
@@ -104,11 +104,11 @@ pub async fn check_slots(
     let mut looks = stream::iter(looks).buffer_unordered(AT_ONCE);
     while let Some(look) = looks.next().await {
         let (group, slots, server, role, survey) = look?;
-        let mut verdicts = verdict::judge(&cluster, slots, &survey, options);
+        let mut verdicts = verdict::judge(cluster, slots, &survey, options);
         if let Some(destination) = &destination {
             destination.refuse(&mut verdicts);
         }
-        let strays = verdict::strays(&cluster, group, &survey);
+        let strays = verdict::strays(cluster, group, &survey);
         checks.push(GroupCheck { group, server, role, survey, slots: verdicts, strays });
     }
     checks.sort_by_key(|check| check.group);
