@@ -13,6 +13,7 @@ mod go_config;
 mod group;
 mod ids;
 mod moves;
+pub mod notice;
 pub mod plan;
 mod proxy;
 mod slot;
