@@ -306,7 +306,7 @@ proptest! {
     ) {
         let mut agent = Agent::default();
         let (mut now, mut last_ms) = (0, [None::<u64>; 3]);
-        for (n, (pause, found, looked)) in rounds.iter().enumerate() {
+        for (n, (pause, _, looked)) in rounds.iter().enumerate() {
             now += pause;
             // States last for some rounds, so that intervals pass.
             let found = rounds[n / keep * keep].1;
