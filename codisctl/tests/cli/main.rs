@@ -7,6 +7,7 @@ mod check_slot;
 mod lists;
 mod live;
 mod mistakes;
+mod plans;
 mod requests;
 mod settings;
 mod size;

@@ -175,6 +175,23 @@ impl Desk {
         });
     }
 
+    /// Everything that the store has, with versions: the same before and after what must not write.
+    pub(crate) fn tree(&self) -> Vec<(String, Vec<u8>, i32)> {
+        let mut found = Vec::new();
+        self.with_store(async |store| {
+            let mut paths = vec!["/zk".to_owned()];
+            while let Some(path) = paths.pop() {
+                // Nodes of a session that has just ended may still go.
+                let Ok(node) = store.get(&path).await else { continue };
+                let children = store.children(&path).await.unwrap_or_default();
+                paths.extend(children.into_iter().map(|child| format!("{path}/{child}")));
+                found.push((path, node.data.to_vec(), node.version));
+            }
+        });
+        found.sort();
+        found
+    }
+
     /// Does something to the store behind the program's back.
     pub(crate) fn with_store(&self, work: impl AsyncFnOnce(&Store)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

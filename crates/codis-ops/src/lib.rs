@@ -16,6 +16,7 @@ pub mod config;
 mod context;
 mod events;
 mod failure;
+pub mod forecast;
 pub mod insight;
 pub mod locks;
 pub mod mover;

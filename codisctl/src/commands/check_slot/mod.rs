@@ -76,10 +76,10 @@ pub(super) async fn run(session: &Session, args: &CheckSlotArgs) -> Done {
     let (events, stream) = Events::channel();
     let interrupted = Failure::new(FailureKind::Interrupted, "interrupted", "", "nothing was written");
     let work = check_slots(&cx, &cluster, &options, &events);
-    let checks = progress::follow(&session.ui, stream, work, interrupted.next(&session.line)).await?;
+    let checked = progress::follow(&session.ui, stream, work, interrupted.next(&session.line)).await?;
     cx.close().await;
-    session.ui.report(&Checked::new(&checks, &options, args.top))?;
-    verdict(&checks)
+    session.ui.report(&Checked::new(&checked.groups, &options, args.top))?;
+    verdict(&checked.groups)
 }
 
 /// The slots that are meant.

@@ -1,6 +1,7 @@
 //! `migrate`: moving slots from group to group.
 
 mod drain;
+mod plan;
 mod rebalance;
 mod run;
 mod start;
@@ -11,6 +12,7 @@ use crate::{error::Done, session::Session};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Migrate {
+    Plan(plan::PlanArgs),
     Start(start::StartArgs),
     Run(run::RunArgs),
     Watch(watch::WatchArgs),
@@ -28,6 +30,7 @@ pub(crate) enum Way {
 
 pub(super) async fn run(session: &Session, verb: &Migrate) -> Done {
     match verb {
+        Migrate::Plan(args) => plan::run(session, args).await,
         Migrate::Start(args) => start::run(session, args).await,
         Migrate::Run(args) => run::run(session, args).await,
         Migrate::Watch(args) => watch::run(session, args).await,

@@ -5,6 +5,7 @@ mod delete;
 mod list;
 mod pause;
 mod resume;
+mod show;
 
 use codis_core::{
     Cluster, MoveState,
@@ -19,6 +20,7 @@ use crate::{
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Task {
     List(list::ListArgs),
+    Show(show::ShowArgs),
     Pause(pause::PauseArgs),
     Resume(resume::ResumeArgs),
     Cancel(cancel::CancelArgs),
@@ -68,6 +70,7 @@ async fn change(
 pub(super) async fn run(session: &Session, verb: &Task) -> Done {
     match verb {
         Task::List(args) => list::run(session, args).await,
+        Task::Show(args) => show::run(session, args).await,
         Task::Pause(args) => pause::run(session, args).await,
         Task::Resume(args) => resume::run(session, args).await,
         Task::Cancel(args) => cancel::run(session, args).await,

@@ -112,7 +112,15 @@ impl Asked {
                 None => there.push(id),
             }
         }
-        Ok(Self { moves, there: there.into_iter().collect() })
+        let there: SlotSet = there.into_iter().collect();
+        let queued = |slot: SlotId| {
+            cluster.move_of(slot).is_some() || cluster.go_tasks.iter().any(|task| task.slot == slot)
+        };
+        if moves.is_empty() && !there.iter().any(queued) {
+            let why = format!("group {to} owns them already: source and destination are the same");
+            return Err(Refusal::unsafe_(what, format!("slots/slot_{there}"), why).next("codisctl slot list"));
+        }
+        Ok(Self { moves, there })
     }
 
     fn sources(&self) -> BTreeSet<GroupId> {

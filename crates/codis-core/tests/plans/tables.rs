@@ -316,6 +316,8 @@ fn a_move_takes_only_slots_that_are_elsewhere() {
     assert!(
         plan::migrate(&cluster, &slots("510-511"), GroupId(2), &stock(), 2_000).unwrap().steps.is_empty()
     );
+    let nowhere = plan::migrate(&cluster, &slots("513-520"), GroupId(2), &stock(), 3_000);
+    refused(nowhere, RefusalKind::Unsafe, "source and destination are the same");
 }
 
 #[test]

@@ -61,6 +61,15 @@ pub struct GroupCheck {
     pub strays: Vec<Stray>,
 }
 
+/// What was found.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// By group.
+    pub groups: Vec<GroupCheck>,
+    /// Of the slots that were asked for, those of which the destination holds keys already.
+    pub held: SlotSet,
+}
+
 /// Looks at the slots, group by group of those that own them.
 ///
 /// # Errors
@@ -70,7 +79,7 @@ pub async fn check_slots(
     cluster: &Cluster,
     options: &CheckOptions,
     events: &Events,
-) -> Result<Vec<GroupCheck>, Failure> {
+) -> Result<Checked, Failure> {
     let owned = by_owner(cluster, &options.slots)?;
     let servers = observe::servers(cx, cluster, options.patience).await;
     let destination = match options.to {
@@ -112,7 +121,9 @@ pub async fn check_slots(
         checks.push(GroupCheck { group, server, role, survey, slots: verdicts, strays });
     }
     checks.sort_by_key(|check| check.group);
-    Ok(checks)
+    let held = destination.map(|destination| destination.held).unwrap_or_default();
+    let held = options.slots.iter().filter(|slot| held.contains(slot)).collect();
+    Ok(Checked { groups: checks, held })
 }
 
 /// The slots by the group that holds their keys.

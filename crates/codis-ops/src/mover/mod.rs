@@ -26,6 +26,7 @@
 //! Only one mover runs at a time: it holds a lease in the store, and a successor first kills the
 //! connections of its predecessors on S and D.
 
+pub(crate) mod fit;
 mod lease;
 mod preflight;
 mod progress;

@@ -2,15 +2,12 @@
 
 use codis_core::{Addr, Cluster, Group, GroupId, ProxyKind, Server, SlotSet, Versioned, plan};
 use codis_redis::{
-    BigKey, Endpoint, LiveRole, Redis, RedisError, Route, ServerInfo, ServerKind, SurveyOptions,
-    count_by_slot, kill_by_name, native_counts, probe_move, scan_slots, survey,
+    BigKey, Endpoint, Redis, RedisError, Route, ServerInfo, SurveyOptions, count_by_slot, kill_by_name,
+    native_counts, probe_move, scan_slots, survey,
 };
 
-use super::{queue::Wave, run::Run};
+use super::{fit, queue::Wave, run::Run};
 use crate::{Failure, FailureKind, announce::fences_clean};
-
-/// The hand-over needs UNLINK, WAIT and DUMP formats of this major version.
-const OLDEST: u32 = 5;
 
 /// What moves keys by its own commands, and what that puts at risk.
 const NATIVE_RISK: &str = "moves keys by its own SLOTSMGRTTAGSLOT: a failover of either group meanwhile can lose or \
@@ -145,32 +142,15 @@ pub(crate) async fn connect(
 ) -> Result<Ends, Failure> {
     let from = master(cluster, wave.from, what)?;
     let to = master(cluster, wave.to, what)?;
-    if from.addr == to.addr {
-        let why = format!("it is the master of both groups, {} and {}", wave.from, wave.to);
-        return Err(Failure::new(FailureKind::Unsafe, what, &from.addr, why).next("codisctl group list"));
-    }
     run.bury_predecessors(&[&from.addr, &to.addr], what).await?;
     let (source, s_slaves) = look(run, from, cluster, what).await?;
     let (destination, d_slaves) = look(run, to, cluster, what).await?;
-    if source.run_id == destination.run_id {
-        let why = format!("{} and {} are the same server", from.addr, to.addr);
-        return Err(Failure::new(FailureKind::Unsafe, what, &from.addr, why).next("codisctl group list"));
-    }
+    let native = fit::native((&from.addr, &source), (&to.addr, &destination)).map_err(|misfit| {
+        Failure::new(FailureKind::Unsafe, what, &misfit.addr, misfit.why).next(misfit.next)
+    })?;
     let owned = cluster.slots_using(wave.from).count().max(1) as u64;
     let need = source.used_memory / owned * wave.fresh.len() as u64;
     enough_memory(&destination, need, from, to, what)?;
-    let native = source.traits().is_native();
-    if native && destination.kind != Some(ServerKind::Native) {
-        let why = format!("{} moves keys with SLOTSRESTORE, which it does not have", from.addr);
-        return Err(Failure::new(FailureKind::Unsafe, what, &to.addr, why)
-            .next("make a codis-server the destination"));
-    }
-    if !native && destination.traits().is_native() {
-        let why =
-            format!("it is version {}, and does not know the format of {}", destination.version, from.addr);
-        return Err(Failure::new(FailureKind::Unsafe, what, &to.addr, why)
-            .next(format!("make a server from version {OLDEST} on the destination")));
-    }
     let route = Route {
         from: Endpoint { addr: from.addr.clone(), slaves: s_slaves },
         to: Endpoint { addr: to.addr.clone(), slaves: d_slaves },
@@ -202,24 +182,14 @@ async fn look(
     let mut connection = Redis::connect(addr, &run.redis()).await.map_err(redis)?;
     let info = connection.probe().await.map_err(redis)?;
     let refuse = |why: String| Err(Failure::new(FailureKind::Unsafe, what, addr, why).next(&next));
-    if info.role != LiveRole::Master {
-        return refuse("the store calls it a master, but it is a slave".into());
-    }
-    if info.loading {
-        return refuse("it is still loading its data".into());
+    if let Some(why) = fit::unfit(&info) {
+        return refuse(why);
     }
     if info.other_dbs > 0 {
         run.events.note(format!("{addr} has keys in databases other than 0; they do not move"));
     }
     if info.traits().is_native() {
         return Ok((info, 0));
-    }
-    // A codis-server of Codis 3 has all that the hand-over needs.
-    if info.major() < OLDEST && info.kind != Some(ServerKind::Native) {
-        return refuse(format!(
-            "it is version {}, and keys can be handed over from {OLDEST} on",
-            info.version
-        ));
     }
     let slaves = info.slaves_online();
     // A slave that has just been linked confirms only after another second.
@@ -243,7 +213,7 @@ fn enough_memory(
     to: &Server,
     what: &str,
 ) -> Result<(), Failure> {
-    if destination.maxmemory == 0 || destination.used_memory + need <= destination.maxmemory {
+    if fit::has_room(destination, need) {
         return Ok(());
     }
     let mb = |bytes: u64| bytes / (1 << 20);
