@@ -1,8 +1,9 @@
 //! What is going on, for a person who waits: a line that is redrawn on a terminal, after a quarter
 //! of a second; else a line per change.
 
-use std::{future::Future, io::IsTerminal as _, pin::pin, time::Duration};
+use std::{collections::BTreeMap, future::Future, io::IsTerminal as _, pin::pin, time::Duration};
 
+use codis_core::GroupId;
 use codis_ops::{Event, EventStream, Failure, WavePhase, WaveProgress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -56,13 +57,19 @@ pub(crate) async fn follow_until<T>(
     done
 }
 
+/// What tells waves apart: those of one request go different ways.
+type Key = (u64, GroupId, GroupId);
+
 /// What stands on the terminal now.
 #[derive(Debug)]
 pub(crate) struct Picture {
     bar: Option<ProgressBar>,
     begun: Instant,
     now: String,
-    last_log: Option<((u64, WavePhase), Instant)>,
+    /// The lines of each wave at work.
+    waves: BTreeMap<Key, String>,
+    /// What a log was last told of each wave.
+    told: BTreeMap<Key, (WavePhase, Instant)>,
     /// When a log was last told how many keys have been looked at.
     last_look: Instant,
 }
@@ -78,7 +85,14 @@ impl Picture {
             bar
         });
         let now = Instant::now();
-        Self { bar, begun: now, now: String::new(), last_log: None, last_look: now }
+        Self {
+            bar,
+            begun: now,
+            now: String::new(),
+            waves: BTreeMap::new(),
+            told: BTreeMap::new(),
+            last_look: now,
+        }
     }
 
     /// What is being done.
@@ -124,30 +138,40 @@ impl Picture {
     }
 
     fn wave(&mut self, ui: &Ui, wave: &WaveProgress) {
+        let key = (wave.wave, wave.from, wave.to);
         let over = matches!(wave.phase, WavePhase::Done | WavePhase::Failed);
         if self.bar.is_some() {
-            self.show(if over { String::new() } else { wave_lines(wave, ui.look().ascii) });
+            if over {
+                self.waves.remove(&key);
+            } else {
+                self.waves.insert(key, wave_lines(wave, ui.look().ascii));
+            }
+            self.show(String::new());
             if !over {
                 return;
             }
         }
         // A switch is told when all have acknowledged it.
         let switching = matches!(wave.phase, WavePhase::PreMigrate | WavePhase::Online);
-        let now = (wave.wave, wave.phase);
-        let old = self.last_log.is_some_and(|(told, at)| told == now && at.elapsed() < LOG_EVERY);
-        let begins = self.last_log.is_none_or(|(told, _)| told != now);
-        if old || (begins && switching && wave.acks.0 < wave.acks.1.max(1)) {
+        let told = self.told.get(&key).filter(|(phase, _)| *phase == wave.phase);
+        let old = told.is_some_and(|(_, at)| at.elapsed() < LOG_EVERY);
+        if old || (told.is_none() && switching && wave.acks.0 < wave.acks.1.max(1)) {
             return;
         }
-        self.last_log = Some((now, Instant::now()));
+        self.told.insert(key, (wave.phase, Instant::now()));
         self.line(ui, &format!("{} {}", units::time(units::now_ms()), wave_log(wave)));
     }
 
-    /// Redraws.
+    /// Redraws: the waves at work, and below them `text`.
     pub(crate) fn show(&mut self, text: String) {
-        self.now.clone_from(&text);
+        let lines = self
+            .waves
+            .values()
+            .map(String::as_str)
+            .chain([text.as_str()].into_iter().filter(|t| !t.is_empty()));
+        self.now = lines.collect::<Vec<_>>().join("\n");
         if let Some(bar) = &self.bar {
-            bar.set_message(text);
+            bar.set_message(self.now.clone());
         }
     }
 

@@ -64,7 +64,7 @@ pub async fn native_move(
         unburied: false,
         histogram: new_histogram(),
     };
-    let mut report = BulkReport { progress, moving: Duration::ZERO, stopped: false };
+    let mut report = BulkReport { progress, moving: None, stopped: false };
     let mut backoff = Backoff::new(options.attempts);
     let mut told = begun;
     for slot in slots.iter() {
@@ -106,7 +106,7 @@ pub async fn native_move(
     }
     mover.figures(&mut report.progress, begun);
     on_progress(&report.progress);
-    report.moving = begun.elapsed();
+    report.moving = Some((begun, Instant::now()));
     Ok(report)
 }
 

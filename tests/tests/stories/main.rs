@@ -12,3 +12,4 @@ mod outages;
 mod playground;
 mod recorded;
 mod support;
+mod waves;

@@ -39,9 +39,12 @@ pub(crate) struct RunArgs {
     /// Move slots with keys that alone keep a server busy for longer; else they are refused
     #[arg(long)]
     allow_stall: bool,
-    /// Keys per second at most [no limit]
+    /// Keys per second at most, of each wave [no limit]
     #[arg(long, value_name = "KEYS", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
+    /// Waves between different groups at once; a server takes part in one at a time
+    #[arg(long, value_name = "WAVES", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    max_parallel: u8,
     /// How to look for leftovers before slots go online: sample or full
     #[arg(long, value_name = "HOW", default_value = "sample", hide_possible_values = true)]
     verify: How,
@@ -124,6 +127,7 @@ async fn work(session: &Session, cx: &Context, args: &RunArgs, consent: Consent)
         max_stall: Duration::from_millis(args.max_stall),
         allow_stall: args.allow_stall,
         rate: args.rate,
+        max_parallel: usize::from(args.max_parallel),
         verify: match args.verify {
             How::Sample => Verify::Sample,
             How::Full => Verify::Full,

@@ -26,7 +26,7 @@ const ASK: Duration = Duration::from_millis(250);
 
 /// The lease, as the part that moves keys wants it.
 pub(crate) struct Held {
-    lease: Mutex<codis_store::Lease>,
+    lease: Mutex<Option<codis_store::Lease>>,
     epoch: u64,
 }
 
@@ -40,7 +40,7 @@ impl Held {
         loop {
             let taken = cx.product.take_mover(&who()).await;
             match taken.map_err(|error| Failure::store("cannot become the mover", &error))? {
-                Ok(lease) => return Ok(Self { epoch: lease.epoch(), lease: Mutex::new(lease) }),
+                Ok(lease) => return Ok(Self { epoch: lease.epoch(), lease: Mutex::new(Some(lease)) }),
                 Err(other) if begun.elapsed() > PATIENCE => {
                     let why = format!("{} (pid {}) moves slots already", other.owner, other.pid);
                     return Err(Failure::new(FailureKind::Unsafe, "cannot move slots", "mover", why)
@@ -61,8 +61,9 @@ impl Held {
     }
 
     /// Lets another one move.
-    pub(crate) async fn release(self) {
-        if let Err(error) = self.lease.into_inner().release().await {
+    pub(crate) async fn release(&self) {
+        let Some(lease) = self.lease.lock().await.take() else { return };
+        if let Err(error) = lease.release().await {
             tracing::warn!(%error, "the mover's lease goes only with the session");
         }
     }
@@ -72,7 +73,8 @@ impl Lease for Held {
     /// A store that is away for a moment is asked again: that it is silent says nothing about the lease.
     fn prove(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async {
-            let mut lease = self.lease.lock().await;
+            let mut held = self.lease.lock().await;
+            let Some(lease) = held.as_mut() else { return Err("the lease was given back".to_owned()) };
             let mut proof = lease.prove().await;
             for _ in 0..PROOFS {
                 match &proof {

@@ -1,4 +1,4 @@
-//! Moving slots from group to group, one wave after another.
+//! Moving slots from group to group in waves, several at once where no server takes part in two.
 //!
 //! A wave is a set of queued slots with the same source S and destination D. It goes through
 //!
@@ -31,6 +31,7 @@ mod lease;
 mod preflight;
 mod progress;
 mod queue;
+mod rounds;
 mod run;
 mod switch;
 mod task;
@@ -60,10 +61,12 @@ pub struct RunOptions {
     pub max_stall: Duration,
     /// Move slots with keys that alone keep a server busy for longer; else they are refused.
     pub allow_stall: bool,
-    /// Keys per second at most.
+    /// Keys per second at most, of each wave.
     pub rate: Option<u32>,
     /// Slots that may be in `migrate` together; one beside a Go proxy, and in the original's way.
     pub wave_slots: usize,
+    /// Waves between different groups that may be at work together; one beside a Go proxy, and in the original's way.
+    pub max_parallel: usize,
     /// Work on the original's queue instead of ours, in its way.
     pub as_codis2: bool,
     /// Pause between two keys of a native server; what the task says, if `None`.
@@ -91,6 +94,7 @@ impl Default for RunOptions {
             allow_stall: false,
             rate: None,
             wave_slots: 512,
+            max_parallel: 4,
             as_codis2: false,
             delay: None,
             workers: 4,

@@ -38,11 +38,11 @@ pub(crate) struct Ready {
 
 /// Both ends and what is on them. Writes nothing to the store; on the servers it ends connections of
 /// dead movers and moves one short-lived key of its own.
-pub(crate) async fn check(run: &Run<'_>, cluster: &Cluster, wave: &Wave) -> Result<Ready, Failure> {
+pub(crate) async fn check(run: &Run, cluster: &Cluster, wave: &Wave) -> Result<Ready, Failure> {
     let what = format!("cannot move slots {} from group {} to {}", wave.slots(), wave.from, wave.to);
     nobody_else_moves(cluster, &what)?;
     if !wave.fresh.is_empty() {
-        fences_clean(run.cx, &what).await?;
+        fences_clean(&run.cx, &what).await?;
     }
     let ends = connect(run, cluster, wave, &what).await?;
     way_is_open(run, cluster, wave, &ends, &what)?;
@@ -94,11 +94,7 @@ pub(crate) async fn check(run: &Run<'_>, cluster: &Cluster, wave: &Wave) -> Resu
 
 /// Keys of each slot on the source, and those that would hold a server up for too long: a native server's own command
 /// takes a key in one piece whatever its size, and a slot that is on its way has to arrive.
-async fn contents(
-    run: &Run<'_>,
-    ends: &Ends,
-    on_their_way: bool,
-) -> Result<(Vec<u64>, Vec<BigKey>), RedisError> {
+async fn contents(run: &Run, ends: &Ends, on_their_way: bool) -> Result<(Vec<u64>, Vec<BigKey>), RedisError> {
     let Route { from, connect, .. } = &ends.route;
     if ends.native {
         return Ok((native_counts(&from.addr, connect).await?, Vec::new()));
@@ -134,12 +130,7 @@ pub(crate) fn refuse_big(wave: &mut Wave, big: &[BigKey]) -> Result<(), Failure>
 
 /// Both masters, really masters and able to pass keys on, with no mover's connection left on them, and, unless
 /// the source is a native server, all their slaves confirming.
-pub(crate) async fn connect(
-    run: &Run<'_>,
-    cluster: &Cluster,
-    wave: &Wave,
-    what: &str,
-) -> Result<Ends, Failure> {
+pub(crate) async fn connect(run: &Run, cluster: &Cluster, wave: &Wave, what: &str) -> Result<Ends, Failure> {
     let from = master(cluster, wave.from, what)?;
     let to = master(cluster, wave.to, what)?;
     run.bury_predecessors(&[&from.addr, &to.addr], what).await?;
@@ -171,7 +162,7 @@ fn master<'a>(cluster: &'a Cluster, group: GroupId, what: &str) -> Result<&'a Ve
 /// What a server is, and how many slaves must confirm each write: those that do now; none of a native one, which
 /// has no WAIT.
 async fn look(
-    run: &Run<'_>,
+    run: &Run,
     server: &Versioned<Server>,
     cluster: &Cluster,
     what: &str,
@@ -231,13 +222,7 @@ fn enough_memory(
 
 /// From a stock server only our proxies can fetch keys, and the original's way is for native ones. Slots that are in
 /// `migrate` go on all the same: the sooner they arrive, the sooner everybody reaches their keys.
-fn way_is_open(
-    run: &Run<'_>,
-    cluster: &Cluster,
-    wave: &Wave,
-    ends: &Ends,
-    what: &str,
-) -> Result<(), Failure> {
+fn way_is_open(run: &Run, cluster: &Cluster, wave: &Wave, ends: &Ends, what: &str) -> Result<(), Failure> {
     if ends.native || wave.fresh.is_empty() {
         return Ok(());
     }
@@ -272,7 +257,7 @@ fn nobody_else_moves(cluster: &Cluster, what: &str) -> Result<(), Failure> {
 }
 
 /// Ends what an earlier mover left on a server.
-pub(crate) async fn bury(run: &Run<'_>, addr: &Addr, what: &str) -> Result<(), Failure> {
+pub(crate) async fn bury(run: &Run, addr: &Addr, what: &str) -> Result<(), Failure> {
     let killed = kill_by_name(addr, &run.redis(), super::lease::NAME).await;
     let killed = killed.map_err(|error| {
         Failure::redis(what, &error)

@@ -1,6 +1,6 @@
 //! How far a wave is: told as events, noted in its tasks, summed up in the report.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use codis_redis::{BulkProgress, BulkReport};
 
@@ -83,7 +83,7 @@ impl Progress {
     }
 }
 
-fn ms(duration: std::time::Duration) -> f64 {
+fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
@@ -91,7 +91,8 @@ fn ms(duration: std::time::Duration) -> f64 {
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     report: RunReport,
-    moving_s: f64,
+    /// When keys moved, in each bulk move; those of several waves overlap.
+    moving: Vec<(Instant, Instant)>,
 }
 
 impl Totals {
@@ -102,7 +103,7 @@ impl Totals {
         report.stall_p50_ms = report.stall_p50_ms.max(ms(progress.stall.p50));
         report.stall_p99_ms = report.stall_p99_ms.max(ms(progress.stall.p99));
         report.stall_max_ms = report.stall_max_ms.max(ms(progress.stall.max));
-        self.moving_s += bulk.moving.as_secs_f64();
+        self.moving.extend(bulk.moving);
     }
 
     pub(crate) fn wave(&mut self) {
@@ -115,9 +116,36 @@ impl Totals {
 
     pub(crate) fn report(&self, begun: Instant) -> RunReport {
         RunReport {
-            keys_per_s: self.report.keys_moved as f64 / self.moving_s.max(1e-3),
+            keys_per_s: self.report.keys_moved as f64 / covered(&self.moving).as_secs_f64().max(1e-3),
             took_ms: begun.elapsed().as_millis() as u64,
             ..self.report.clone()
         }
+    }
+}
+
+/// How long at least one of these spans lasted.
+fn covered(spans: &[(Instant, Instant)]) -> Duration {
+    let mut spans = spans.to_vec();
+    spans.sort_unstable();
+    let mut covered = Duration::ZERO;
+    let mut until = None;
+    for (begin, end) in spans {
+        let begin = until.map_or(begin, |until| begin.max(until));
+        covered += end.saturating_duration_since(begin);
+        until = until.max(Some(end));
+    }
+    covered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waves_that_overlap_are_not_counted_twice() {
+        let zero = Instant::now();
+        let span = |from, to| (zero + Duration::from_secs(from), zero + Duration::from_secs(to));
+        assert_eq!(covered(&[]), Duration::ZERO);
+        assert_eq!(covered(&[span(7, 9), span(0, 4), span(1, 2), span(3, 6)]), Duration::from_secs(8));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use codis_core::{Cluster, GroupId, Slot, SlotSet, SlotStatus, Versioned};
+use codis_core::{Addr, Cluster, GroupId, Slot, SlotSet, SlotStatus, Versioned};
 
 use super::task::Task;
 use crate::announce::Telling;
@@ -82,14 +82,44 @@ pub(crate) enum Next {
     Nothing,
 }
 
-/// Looks at a queue in its order; tasks in `failed` are left for the next run.
-pub(crate) fn next(cluster: &Cluster, codis2: bool, failed: &BTreeSet<u64>, wave_slots: usize) -> Next {
+/// What is being done while the next thing is chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AtWork {
+    /// Its slots.
+    pub(crate) slots: SlotSet,
+    /// The groups between which it moves keys, if it does.
+    pub(crate) ends: Option<(GroupId, GroupId)>,
+}
+
+/// What a choice has to respect besides the snapshot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules<'a> {
+    /// Work on the original's queue, in its way.
+    pub(crate) codis2: bool,
+    /// Slots that may move together.
+    pub(crate) wave_slots: usize,
+    /// Waves that may be at work together.
+    pub(crate) max_parallel: usize,
+    /// Tasks that failed in this run: they are left for the next one.
+    pub(crate) failed: &'a BTreeSet<u64>,
+    /// What has been begun before the snapshot was taken and has not ended.
+    pub(crate) at_work: &'a [AtWork],
+}
+
+/// Looks at a queue in its order.
+///
+/// A group whose master takes part in a wave gives and takes nothing else meanwhile, so a wave may overtake older ones that wait
+/// for a server; those have their turn because the waves that can overtake them leave the queue. Beside a Go proxy, and in the
+/// original's way, there is one wave at a time.
+pub(crate) fn next(cluster: &Cluster, rules: &Rules<'_>) -> Next {
+    let Rules { codis2, wave_slots, failed, at_work, .. } = *rules;
     let telling = telling(cluster, codis2);
     let item = |task: Task| Some(Item { slot: cluster.slot(task.slot())?.clone(), task });
     let mut items: Vec<Item> = Task::queue(cluster, codis2).into_iter().filter_map(item).collect();
     // The original lets a slot be queued twice; the second task has its turn when the first is done.
     let mut seen = BTreeSet::new();
     items.retain(|item| seen.insert(item.slot.id));
+    items.retain(|item| !at_work.iter().any(|work| work.slots.contains(item.slot.id)));
     // Their requests wait, whatever becomes of their tasks.
     let blocked: Vec<Versioned<Slot>> =
         items.iter().filter(|item| is_blocked(item)).map(|item| &item.slot).cloned().collect();
@@ -104,16 +134,24 @@ pub(crate) fn next(cluster: &Cluster, codis2: bool, failed: &BTreeSet<u64>, wave
     if let Some((item, why)) = items.iter().find_map(|item| Some((item, hopeless(item)?))) {
         return Next::Hopeless(item.clone(), why);
     }
-    // Slots in `migrate` cost every request a look at the source, so they come first.
-    let Some(first) = items.iter().find(|item| is_moving(item)).or(items.first()) else {
+    let alone = telling == Telling::OneByOne;
+    let waves = at_work.iter().filter(|work| work.ends.is_some()).count();
+    if waves >= if alone { 1 } else { rules.max_parallel.max(1) } {
         return Next::Nothing;
+    }
+    let busy = busy(cluster, at_work);
+    let free = |item: &&Item| {
+        let (from, to) = ends(item);
+        !busy.has(cluster, from) && !busy.has(cluster, to)
     };
+    // Slots in `migrate` cost every request a look at the source, so they come first.
+    let first = items.iter().filter(|item| is_moving(item)).find(free).or_else(|| items.iter().find(free));
+    let Some(first) = first else { return Next::Nothing };
     let (from, to) = ends(first);
     let turns_back = first.turns_back();
     let number = first.task.wave();
     let mut wave = Wave { from, to, number, fresh: Vec::new(), moving: Vec::new(), turns_back, telling };
     // Told one by one, slots begin to move one by one; those that are on their way already arrive together.
-    let alone = telling == Telling::OneByOne;
     let many = !alone || is_moving(first) && !codis2;
     let with_first = |item: &&Item| {
         let alike = item.turns_back() == turns_back && (!alone || is_moving(item) == is_moving(first));
@@ -123,6 +161,30 @@ pub(crate) fn next(cluster: &Cluster, codis2: bool, failed: &BTreeSet<u64>, wave
         if is_moving(item) { wave.moving.push(item.clone()) } else { wave.fresh.push(item.clone()) }
     }
     Next::Move(wave)
+}
+
+/// Groups and masters that take part in a wave.
+struct Busy<'a> {
+    groups: BTreeSet<GroupId>,
+    masters: BTreeSet<&'a Addr>,
+}
+
+fn busy<'a>(cluster: &'a Cluster, at_work: &[AtWork]) -> Busy<'a> {
+    let ends = at_work.iter().filter_map(|work| work.ends);
+    let groups: BTreeSet<GroupId> = ends.flat_map(|(from, to)| [from, to]).collect();
+    let masters = groups.iter().filter_map(|group| master(cluster, *group)).collect();
+    Busy { groups, masters }
+}
+
+impl Busy<'_> {
+    fn has(&self, cluster: &Cluster, group: GroupId) -> bool {
+        let busy = |addr| self.masters.contains(addr);
+        self.groups.contains(&group) || master(cluster, group).is_some_and(busy)
+    }
+}
+
+fn master(cluster: &Cluster, group: GroupId) -> Option<&Addr> {
+    Some(&cluster.groups.get(&group)?.master()?.addr)
 }
 
 /// How the proxies that are online now have to be told.
@@ -170,7 +232,10 @@ fn hopeless(item: &Item) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use codis_core::{Extra, GoTask, Move, MoveState, ProductName, Proxy, ProxyState, SlotId};
+    use codis_core::{
+        Extra, GoTask, Group, Move, MoveState, ProductName, Proxy, ProxyState, Role, Server, SlotId,
+    };
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -205,8 +270,16 @@ mod tests {
     }
 
     fn look(cluster: &Cluster) -> Next {
-        next(cluster, false, &BTreeSet::new(), 512)
+        look_past(cluster, &[])
     }
+
+    /// As `look`, after these tasks have failed.
+    fn look_past(cluster: &Cluster, failed: &[u64]) -> Next {
+        next(cluster, &Rules { failed: &failed.iter().copied().collect(), ..RULES })
+    }
+
+    const RULES: Rules<'static> =
+        Rules { codis2: false, wave_slots: 512, max_parallel: 4, failed: &BTreeSet::new(), at_work: &[] };
 
     #[test]
     fn an_empty_queue_is_nothing_to_do() {
@@ -235,7 +308,7 @@ mod tests {
         let cluster = cluster((0..600).map(slot));
         let Next::Move(wave) = look(&cluster) else { panic!("no wave") };
         assert_eq!(wave.fresh.len(), 512);
-        let Next::Move(wave) = next(&cluster, false, &BTreeSet::new(), 0) else { panic!("no wave") };
+        let Next::Move(wave) = next(&cluster, &Rules { wave_slots: 0, ..RULES }) else { panic!("no wave") };
         assert_eq!(wave.fresh.len(), 1);
     }
 
@@ -246,7 +319,7 @@ mod tests {
         assert_eq!(slots.len(), 1);
         assert_eq!((slots[0].id.get(), slots[0].version), (2, 3));
         // Also when its task has failed.
-        assert!(matches!(next(&cluster, false, &BTreeSet::from([1]), 512), Next::Unblock(_)));
+        assert!(matches!(look_past(&cluster, &[1]), Next::Unblock(_)));
     }
 
     #[test]
@@ -269,7 +342,7 @@ mod tests {
         let cluster = cancelled(cluster([slot(1).migrate(S, D), slot(2).migrate(S, D), slot(3)]));
         let Next::Move(wave) = look(&cluster) else { panic!("no wave") };
         assert_eq!((wave.from, wave.to, wave.slots().to_string().as_str()), (S, D, "2-3"));
-        let Next::Move(wave) = next(&cluster, false, &BTreeSet::from([1, 2]), 512) else { panic!("no wave") };
+        let Next::Move(wave) = look_past(&cluster, &[1, 2]) else { panic!("no wave") };
         assert_eq!((wave.from, wave.to, wave.turns_back), (D, S, true));
         assert_eq!((wave.fresh.len(), wave.moving.len()), (1, 0));
         assert!(wave.clean_slots().is_empty(), "keys are on both sides");
@@ -346,7 +419,7 @@ mod tests {
         cluster.proxies.insert(proxy.id.clone(), Versioned::new(proxy, 0));
         let Next::Move(wave) = look(&cluster) else { panic!("no wave") };
         assert_eq!((wave.slots().to_string().as_str(), wave.telling), ("2,4", Telling::OneByOne));
-        let Next::Move(wave) = next(&cluster, false, &BTreeSet::from([1, 3]), 512) else { panic!("no wave") };
+        let Next::Move(wave) = look_past(&cluster, &[1, 3]) else { panic!("no wave") };
         assert_eq!(wave.slots().to_string(), "1");
     }
 
@@ -374,7 +447,9 @@ mod tests {
         cluster.go_tasks = vec![Versioned::new(task, 0)];
         let Next::Move(wave) = look(&cluster) else { panic!("no wave") };
         assert_eq!(wave.slots().to_string(), "1");
-        let Next::Move(wave) = next(&cluster, true, &BTreeSet::new(), 1) else { panic!("no wave") };
+        let Next::Move(wave) = next(&cluster, &Rules { codis2: true, wave_slots: 1, ..RULES }) else {
+            panic!("no wave")
+        };
         assert_eq!((wave.slots().to_string().as_str(), wave.number), ("9", 3000));
         assert_eq!(wave.fresh[0].task.argument(), "--as codis2 4");
     }
@@ -382,8 +457,108 @@ mod tests {
     #[test]
     fn tasks_that_failed_in_this_run_are_left_alone() {
         let cluster = cluster([slot(1), slot(2)]);
-        let Next::Move(wave) = next(&cluster, false, &BTreeSet::from([0]), 512) else { panic!("no wave") };
+        let Next::Move(wave) = look_past(&cluster, &[0]) else { panic!("no wave") };
         assert_eq!(wave.slots().to_string(), "2");
-        assert_eq!(next(&cluster, false, &BTreeSet::from([0, 1]), 512), Next::Nothing);
+        assert_eq!(look_past(&cluster, &[0, 1]), Next::Nothing);
+    }
+
+    /// A queue of one slot for each of these ways; those that say so are in `migrate`.
+    fn queue_of(ways: &[(u32, u32, bool)]) -> Cluster {
+        let slots = ways.iter().zip(0..).map(|(&(from, to, moving), n)| {
+            let (from, to) = (GroupId(from), GroupId(to));
+            let slot = slot(n).online_at(from);
+            if moving { slot.migrate(from, to) } else { slot }
+        });
+        let mut cluster = cluster(slots);
+        for (task, &(from, to, _)) in cluster.moves.iter_mut().zip(ways) {
+            (task.value.from, task.value.to) = (GroupId(from), GroupId(to));
+        }
+        cluster
+    }
+
+    fn at_work(wave: &Wave) -> AtWork {
+        AtWork { slots: wave.slots(), ends: Some((wave.from, wave.to)) }
+    }
+
+    #[test]
+    fn waves_that_share_no_group_are_at_work_together() {
+        let cluster = queue_of(&[(1, 3, false), (1, 4, false), (2, 3, false), (2, 4, false), (5, 6, true)]);
+        let mut begun = Vec::new();
+        while let Next::Move(wave) = next(&cluster, &Rules { at_work: &begun, ..RULES }) {
+            begun.push(at_work(&wave));
+        }
+        let ends: Vec<(u32, u32)> = begun.iter().filter_map(|w| w.ends).map(|(s, d)| (s.0, d.0)).collect();
+        assert_eq!(ends, [(5, 6), (1, 3), (2, 4)], "those in migrate first, then as many as have servers");
+        assert_eq!(next(&cluster, &Rules { at_work: &begun[..1], max_parallel: 1, ..RULES }), Next::Nothing);
+    }
+
+    #[test]
+    fn a_server_of_two_groups_takes_part_in_one_wave() {
+        let mut cluster = queue_of(&[(1, 3, false), (2, 4, false)]);
+        for group in [3, 4] {
+            let server = Server::new("10.0.0.1:6379".parse().unwrap(), GroupId(group), Role::Master);
+            let group = Group { id: GroupId(group), servers: vec![Versioned::new(server, 0)] };
+            cluster.groups.insert(group.id, group);
+        }
+        let Next::Move(wave) = look(&cluster) else { panic!("no wave") };
+        assert_eq!(next(&cluster, &Rules { at_work: &[at_work(&wave)], ..RULES }), Next::Nothing);
+    }
+
+    #[test]
+    fn what_is_at_work_is_not_taken_for_the_leftovers_of_a_dead_mover() {
+        let cluster = cluster([slot(1).pre_migrate(), slot(2).online_at(D)]);
+        let ours = AtWork { slots: "1-2".parse().unwrap(), ends: Some((S, D)) };
+        assert_eq!(next(&cluster, &Rules { at_work: &[ours], ..RULES }), Next::Nothing);
+    }
+
+    #[test]
+    fn beside_a_go_proxy_there_is_one_wave_at_a_time() {
+        let mut cluster = queue_of(&[(1, 3, false), (2, 4, false)]);
+        let proxy = go_proxy();
+        cluster.proxies.insert(proxy.id.clone(), Versioned::new(proxy, 0));
+        let Next::Move(wave) = look(&cluster) else { panic!("no wave") };
+        assert_eq!(next(&cluster, &Rules { at_work: &[at_work(&wave)], ..RULES }), Next::Nothing);
+    }
+
+    proptest! {
+        /// Waves begin as long as there are any, and then one of them ends, until the queue is empty.
+        #[test]
+        fn every_slot_has_its_turn_and_no_server_two(
+            ways in prop::collection::vec((1u32..7, 1u32..6, any::<bool>()), 1..60),
+            max_parallel in 1usize..5,
+            wave_slots in 1usize..8,
+            ends in prop::collection::vec(any::<prop::sample::Index>(), 60),
+        ) {
+            // From each group to one of the others.
+            let ways: Vec<_> = ways.iter().map(|&(s, step, moving)| (s, (s + step - 1) % 6 + 1, moving)).collect();
+            let mut cluster = queue_of(&ways);
+            let mut working: Vec<Wave> = Vec::new();
+            for end in ends {
+                loop {
+                    let at_work: Vec<AtWork> = working.iter().map(at_work).collect();
+                    let rules = Rules { wave_slots, max_parallel, at_work: &at_work, ..RULES };
+                    let Next::Move(wave) = next(&cluster, &rules) else { break };
+                    prop_assert!(working.len() < max_parallel && wave.items().count() <= wave_slots);
+                    let taken: Vec<GroupId> = working.iter().flat_map(|w| [w.from, w.to]).collect();
+                    prop_assert!(!taken.contains(&wave.from) && !taken.contains(&wave.to));
+                    // Nothing of this pair was queued before what it takes.
+                    let mine: Vec<u64> = cluster.moves.iter()
+                        .filter(|task| (task.from, task.to) == (wave.from, wave.to))
+                        .map(|task| task.task)
+                        .take(wave.items().count())
+                        .collect();
+                    let mut numbers: Vec<u64> = wave.items().map(Item::number).collect();
+                    numbers.sort_unstable();
+                    prop_assert_eq!(numbers, mine);
+                    working.push(wave);
+                }
+                if working.is_empty() {
+                    break;
+                }
+                let done = working.remove(end.index(working.len()));
+                cluster.moves.retain(|task| !done.slots().contains(task.slot));
+            }
+            prop_assert!(cluster.moves.is_empty(), "left: {:?}", cluster.moves);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The three changes of state that proxies must follow, each under `LOCK`.
+//! The three changes of state that proxies must follow, each under `LOCK`, and those of waves at work together one after another.
 
 use codis_core::{ProxyId, Slot, SlotSet, SlotStatus, Versioned};
 
@@ -22,10 +22,11 @@ use crate::{
 /// 2. `migrate` is written and announced. From here on there is no way back to `online` at the source.
 ///
 /// Stopped after 1, the next run puts the slots back to where they were; after 2 it goes on from there.
-pub(crate) async fn enter(run: &Run<'_>, wave: &mut Wave, progress: &mut Progress) -> Result<(), Failure> {
+pub(crate) async fn enter(run: &Run, wave: &mut Wave, progress: &mut Progress) -> Result<(), Failure> {
     let (from, to) = (wave.from, wave.to);
+    let _turn = run.switching.lock().await;
     let lock =
-        take_lock(run.cx, &format!("move slots {} from group {from} to {to}", wave.slots()), run.events)
+        take_lock(&run.cx, &format!("move slots {} from group {from} to {to}", wave.slots()), &run.events)
             .await?;
     let entered = entered(run, wave, progress).await;
     let released = lock.release().await;
@@ -33,12 +34,12 @@ pub(crate) async fn enter(run: &Run<'_>, wave: &mut Wave, progress: &mut Progres
     released.map_err(|error| Failure::store("cannot release the lock", &error))
 }
 
-async fn entered(run: &Run<'_>, wave: &mut Wave, progress: &mut Progress) -> Result<(), Failure> {
+async fn entered(run: &Run, wave: &mut Wave, progress: &mut Progress) -> Result<(), Failure> {
     let (from, to) = (wave.from, wave.to);
     if !wave.fresh.is_empty() {
         run.events.emit(Event::Wave(progress.phase(WavePhase::PreMigrate)));
         let slots = wave.fresh_slots();
-        fences_clean(run.cx, &format!("cannot move slots {slots} from group {from} to {to}")).await?;
+        fences_clean(&run.cx, &format!("cannot move slots {slots} from group {from} to {to}")).await?;
         // A Go tool may have left `from` and `to` behind, which would make it look like a way back.
         let back = wave.turns_back;
         let blocked = |slot: &Slot| match back {
@@ -63,12 +64,13 @@ async fn entered(run: &Run<'_>, wave: &mut Wave, progress: &mut Progress) -> Res
 }
 
 /// From `migrate` to online at the destination. Stopped in between, the next run announces it again.
-pub(crate) async fn leave(run: &Run<'_>, wave: &mut Wave, progress: &mut Progress) -> Result<(), Failure> {
+pub(crate) async fn leave(run: &Run, wave: &mut Wave, progress: &mut Progress) -> Result<(), Failure> {
     let (slots, to) = (wave.slots(), wave.to);
     run.events.emit(Event::Wave(progress.phase(WavePhase::Online)));
-    let lock = take_lock(run.cx, &format!("put slots {slots} online at group {to}"), run.events).await?;
+    let _turn = run.switching.lock().await;
+    let lock = take_lock(&run.cx, &format!("put slots {slots} online at group {to}"), &run.events).await?;
     let left = async {
-        fences_clean(run.cx, &format!("cannot put slots {slots} online at group {to}")).await?;
+        fences_clean(&run.cx, &format!("cannot put slots {slots} online at group {to}")).await?;
         write(run, &mut wave.moving, |slot| slot.online_at(to), "online").await?;
         let told = tell(run, wave.telling, &wave.moving, Confirm::Needed, progress).await?;
         by_all(run, &told)
@@ -80,12 +82,13 @@ pub(crate) async fn leave(run: &Run<'_>, wave: &mut Wave, progress: &mut Progres
 }
 
 /// Announces slots that are online already: a run ended before all proxies had acknowledged it.
-pub(crate) async fn repeat(run: &Run<'_>, items: &[Item], telling: Telling) -> Result<(), Failure> {
+pub(crate) async fn repeat(run: &Run, items: &[Item], telling: Telling) -> Result<(), Failure> {
     let slots: Vec<Slot> = items.iter().map(|item| item.slot.value.clone()).collect();
     let set: SlotSet = slots.iter().map(|slot| slot.id).collect();
-    let lock = take_lock(run.cx, &format!("announce slots {set} again"), run.events).await?;
+    let _turn = run.switching.lock().await;
+    let lock = take_lock(&run.cx, &format!("announce slots {set} again"), &run.events).await?;
     let patience = run.options.ack_patience;
-    let told = announce_slots(run.cx, &slots, telling, Confirm::Needed, patience, &[], run.events).await;
+    let told = announce_slots(&run.cx, &slots, telling, Confirm::Needed, patience, &[], &run.events).await;
     let released = lock.release().await;
     by_all(run, &told?)?;
     released.map_err(|error| Failure::store("cannot release the lock", &error))
@@ -94,12 +97,13 @@ pub(crate) async fn repeat(run: &Run<'_>, items: &[Item], telling: Telling) -> R
 /// Slots that a mover left in `pre_migrate` go back to where they were. Under `LOCK`, so that no other action hides
 /// this one from a Go proxy, but not for want of it: their requests wait.
 pub(crate) async fn unblock_left(
-    run: &Run<'_>,
+    run: &Run,
     slots: Vec<Versioned<Slot>>,
     telling: Telling,
 ) -> Result<(), Failure> {
     let set: SlotSet = slots.iter().map(|slot| slot.id).collect();
-    let lock = match take_lock(run.cx, &format!("put slots {set} back online"), run.events).await {
+    let _turn = run.switching.lock().await;
+    let lock = match take_lock(&run.cx, &format!("put slots {set} back online"), &run.events).await {
         Ok(lock) => Some(lock),
         Err(failure) if failure.kind == FailureKind::Unsafe => {
             run.events.note(format!("{failure}; it is done without the lock"));
@@ -118,7 +122,7 @@ pub(crate) async fn unblock_left(
 /// No key has moved since, so nobody needs to confirm it, and it is sent whatever fences stand. A proxy in `unheard` is not
 /// waited for.
 async fn free(
-    run: &Run<'_>,
+    run: &Run,
     slots: Vec<Versioned<Slot>>,
     telling: Telling,
     unheard: &[ProxyId],
@@ -138,13 +142,13 @@ async fn free(
         freed.into_iter().map(|slot| slot.value).partition(|slot| slot.status == SlotStatus::Online);
     let patience = run.options.ack_patience;
     for slots in [online, moving] {
-        announce_slots(run.cx, &slots, telling, Confirm::Unneeded, patience, unheard, run.events).await?;
+        announce_slots(&run.cx, &slots, telling, Confirm::Unneeded, patience, unheard, &run.events).await?;
     }
     Ok(())
 }
 
 /// The way back when `pre_migrate` was not acknowledged. Returns the failure to report.
-async fn unblock(run: &Run<'_>, wave: &Wave, unheard: &[ProxyId], failure: Failure) -> Failure {
+async fn unblock(run: &Run, wave: &Wave, unheard: &[ProxyId], failure: Failure) -> Failure {
     let slots = wave.fresh.iter().map(|item| item.slot.clone()).collect();
     match free(run, slots, wave.telling, unheard).await {
         Ok(()) => {
@@ -162,7 +166,7 @@ async fn unblock(run: &Run<'_>, wave: &Wave, unheard: &[ProxyId], failure: Failu
 
 /// Writes the slots, all together or none, against the versions they were read at.
 async fn write(
-    run: &Run<'_>,
+    run: &Run,
     items: &mut [Item],
     change: impl Fn(&Slot) -> Slot,
     state: &str,
@@ -179,7 +183,7 @@ async fn write(
 }
 
 async fn tell(
-    run: &Run<'_>,
+    run: &Run,
     telling: Telling,
     items: &[Item],
     confirm: Confirm,
@@ -187,23 +191,23 @@ async fn tell(
 ) -> Result<Announced, Failure> {
     let slots: Vec<Slot> = items.iter().map(|item| item.slot.value.clone()).collect();
     let patience = run.options.ack_patience;
-    let told = announce_slots(run.cx, &slots, telling, confirm, patience, &[], run.events).await?;
+    let told = announce_slots(&run.cx, &slots, telling, confirm, patience, &[], &run.events).await?;
     let missing = told.silent.len() + told.gone.len();
     run.events.emit(Event::Wave(progress.acks(told.receivers.len() - missing, told.receivers.len())));
     Ok(told)
 }
 
 /// Every receiver has acknowledged; one that has vanished meanwhile has not.
-fn by_all(run: &Run<'_>, told: &Announced) -> Result<(), Failure> {
+fn by_all(run: &Run, told: &Announced) -> Result<(), Failure> {
     if told.is_complete() { Ok(()) } else { Err(refused(run, told)) }
 }
 
 /// Every receiver that is still there has acknowledged.
-fn by_those_alive(run: &Run<'_>, told: &Announced) -> Result<(), Failure> {
+fn by_those_alive(run: &Run, told: &Announced) -> Result<(), Failure> {
     if told.silent.is_empty() { Ok(()) } else { Err(refused(run, told)) }
 }
 
-fn refused(run: &Run<'_>, told: &Announced) -> Failure {
+fn refused(run: &Run, told: &Announced) -> Failure {
     silence(told, run.options.ack_patience)
         .next(format!("codisctl proxy list    then stop or restart that proxy, and: {}", run.again()))
 }

@@ -38,7 +38,7 @@ const FAILOVERS: u32 = 3;
 ///
 /// # Errors
 /// What went wrong, in which state the slots are and what to do. The tasks are still there.
-pub(crate) async fn carry_out(run: &Run<'_>, cluster: &Cluster, wave: &mut Wave) -> Result<(), Failure> {
+pub(crate) async fn carry_out(run: &Run, cluster: &Cluster, wave: &mut Wave) -> Result<(), Failure> {
     let mut progress = Progress::new(wave);
     run.events.emit(Event::Wave(progress.phase(WavePhase::PreFlight)));
     let outcome = steps(run, cluster, wave, &mut progress).await;
@@ -50,7 +50,7 @@ pub(crate) async fn carry_out(run: &Run<'_>, cluster: &Cluster, wave: &mut Wave)
 }
 
 async fn steps(
-    run: &Run<'_>,
+    run: &Run,
     cluster: &Cluster,
     wave: &mut Wave,
     progress: &mut Progress,
@@ -72,7 +72,7 @@ async fn steps(
 
 /// Notes in the tasks that they are being worked on, and how many keys there are to move.
 async fn begin_tasks(
-    run: &Run<'_>,
+    run: &Run,
     wave: &mut Wave,
     by_slot: &[u64],
     progress: &mut Progress,
@@ -88,7 +88,7 @@ async fn begin_tasks(
 /// Moves all keys of the wave, however long it takes and whoever becomes master meanwhile, and makes sure
 /// that none is left on the source or its slaves.
 async fn move_keys(
-    run: &Run<'_>,
+    run: &Run,
     wave: &mut Wave,
     mut ends: Ends,
     taken_over: bool,
@@ -161,12 +161,12 @@ struct Moved {
 
 /// One scan and all hand-overs.
 async fn move_once(
-    run: &Run<'_>,
+    run: &Run,
     wave: &mut Wave,
     ends: &Ends,
     progress: &mut Progress,
 ) -> Result<Moved, BulkError> {
-    let RunOptions { max_stall, workers, rate, attempts, .. } = *run.options;
+    let RunOptions { max_stall, workers, rate, attempts, .. } = run.options;
     let options = BulkOptions { max_stall, workers, rate, attempts };
     let asked =
         Duration::from_millis(wave.items().map(|item| item.task.delay_ms()).max().unwrap_or_default());
@@ -202,7 +202,7 @@ async fn move_once(
 /// Writes into the tasks how many of their keys have moved: once in a while, and at the end. Cancels `stop` and returns true if
 /// somebody else has changed one of them.
 async fn note_progress(
-    run: &Run<'_>,
+    run: &Run,
     wave: &mut Wave,
     before: &[u64],
     latest: &Mutex<BulkProgress>,
@@ -242,7 +242,7 @@ async fn note_progress(
 }
 
 /// Somebody has changed a task of the wave: what is to be done is looked at anew.
-fn changed(run: &Run<'_>, what: &str) -> Failure {
+fn changed(run: &Run, what: &str) -> Failure {
     let why =
         "a task of the wave was paused, cancelled or deleted; the slots are in migrate, every key reachable";
     Failure::new(FailureKind::Failed, what, "moves", why).next(run.again()).stale()
@@ -263,7 +263,7 @@ async fn left_behind(ends: &Ends, slots: &SlotSet, thorough: bool) -> Result<Slo
 
 /// The source's slaves must have heard of every key that left: one that has not could be promoted and
 /// bring the key back. A native server cannot tell.
-async fn settle(run: &Run<'_>, ends: &Ends, what: &str) -> Result<(), Failure> {
+async fn settle(run: &Run, ends: &Ends, what: &str) -> Result<(), Failure> {
     let (route, from) = (&ends.route, &ends.route.from);
     if ends.native {
         return Ok(());
@@ -287,7 +287,7 @@ async fn settle(run: &Run<'_>, ends: &Ends, what: &str) -> Result<(), Failure> {
     )))
 }
 
-fn stuck(run: &Run<'_>, what: &str, route: &Route, error: BulkError) -> Failure {
+fn stuck(run: &Run, what: &str, route: &Route, error: BulkError) -> Failure {
     let stays =
         "the slots stay in migrate; keys that have not moved are reachable as long as both servers are";
     match error {
@@ -307,7 +307,7 @@ fn stuck(run: &Run<'_>, what: &str, route: &Route, error: BulkError) -> Failure 
     }
 }
 
-fn unverified(run: &Run<'_>, what: &str, error: &RedisError) -> Failure {
+fn unverified(run: &Run, what: &str, error: &RedisError) -> Failure {
     let failure = Failure::redis(what, error);
     let why = format!("{}; the slots stay in migrate until the source has been searched", failure.why);
     Failure { why, ..failure }.next(run.again())

@@ -239,7 +239,7 @@ impl<'a> Job<'a> {
         let mut state = self.lock();
         let progress = self.figures(&mut state);
         (self.on_progress)(&progress);
-        let moving = state.moving.map_or(Duration::ZERO, |(first, last)| last - first);
+        let moving = state.moving;
         match state.error.take() {
             Some(error) => Err(error),
             None => Ok(BulkReport { progress, moving, stopped: self.stop.is_cancelled() }),

@@ -1,6 +1,6 @@
 //! What a bulk move tells while it runs and at its end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use codis_core::Addr;
 use hdrhistogram::Histogram;
@@ -69,8 +69,8 @@ impl BulkProgress {
 pub struct BulkReport {
     /// The figures.
     pub progress: BulkProgress,
-    /// From the first hand-over to the last, scans excluded.
-    pub moving: Duration,
+    /// From the first hand-over to the last, scans excluded; `None` without a hand-over.
+    pub moving: Option<(Instant, Instant)>,
     /// True if it was asked to stop before everything had moved.
     pub stopped: bool,
 }
