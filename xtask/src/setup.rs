@@ -23,10 +23,11 @@ pub(crate) enum Part {
     Python,
     Node,
     Npm,
+    Smtp,
 }
 
 /// All parts.
-pub(crate) const ALL: [Part; 9] = [
+pub(crate) const ALL: [Part; 10] = [
     Part::Redis,
     Part::ZooKeeper,
     Part::Java,
@@ -36,6 +37,7 @@ pub(crate) const ALL: [Part; 9] = [
     Part::Npm,
     Part::Haproxy,
     Part::Twemproxy,
+    Part::Smtp,
 ];
 
 impl Part {
@@ -51,6 +53,7 @@ impl Part {
             Self::Python => "python3-venv",
             Self::Node => "nodejs",
             Self::Npm => "npm",
+            Self::Smtp => "python3-aiosmtpd",
         }
     }
 
@@ -71,6 +74,8 @@ impl Part {
             }),
             Self::Node => program("node").is_some(),
             Self::Npm => program("npm").is_some(),
+            // The package serves the distribution's Python, which need not be the first one on the path.
+            Self::Smtp => Path::new("/usr/lib/python3/dist-packages/aiosmtpd").is_dir(),
         }
     }
 }

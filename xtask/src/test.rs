@@ -10,8 +10,8 @@ use crate::setup::{self, Part};
 use crate::{clients, shell, tidy};
 
 /// Parts without which tests would be skipped; here a skip is a failure.
-const PARTS: [Part; 7] =
-    [Part::Redis, Part::ZooKeeper, Part::Java, Part::Tmux, Part::Python, Part::Node, Part::Npm];
+const PARTS: [Part; 8] =
+    [Part::Redis, Part::ZooKeeper, Part::Java, Part::Tmux, Part::Python, Part::Node, Part::Npm, Part::Smtp];
 
 /// # Errors
 /// The first step that fails.

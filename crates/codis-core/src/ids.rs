@@ -84,6 +84,11 @@ pub struct Addr {
 }
 
 impl Addr {
+    /// Some address, to try texts with.
+    pub(crate) fn example() -> Self {
+        Self { text: "host:1".to_owned(), colon: 4, port: 1 }
+    }
+
     /// The host part, without the brackets of an IPv6 address.
     pub fn host(&self) -> &str {
         self.text[..self.colon].trim_start_matches('[').trim_end_matches(']')

@@ -1,7 +1,7 @@
 //! Real servers for tests: started on leased ports, in directories of their own, killed with the test.
 //!
 //! A test that talks to a stand-in proves that the stand-in works. So everything here starts the real
-//! program: `redis-server`, ZooKeeper, `codis-proxy`, `tmux`. The one exception is a codis-server, which
+//! program: `redis-server`, ZooKeeper, `codis-proxy`, `tmux`, a mail server. The one exception is a codis-server, which
 //! no package offers: [`NativeServer`] is a front that turns a real `redis-server` into one, unless
 //! `CODIS_SERVER` names the program. A [`Relay`] in front of a server delays and cuts what passes. Each part
 //!
@@ -41,6 +41,7 @@ mod relay;
 mod require;
 mod resp;
 mod sandbox;
+mod smtp;
 mod tmux;
 mod wait;
 mod zookeeper;
@@ -56,6 +57,7 @@ pub use relay::Relay;
 pub use require::{node_clients, program, python_client, require};
 pub use resp::{Reply, RespClient};
 pub use sandbox::Sandbox;
+pub use smtp::{Mail, SmtpBuilder, SmtpServer};
 pub use tmux::Tmux;
 pub use wait::{eventually, eventually_async};
 pub use zookeeper::ZooKeeper;

@@ -7,11 +7,13 @@ pub(super) trait Fact: Sized {
     fn text(&self) -> String;
     /// `None` if the text is of another type.
     fn read(text: &str) -> Option<Self>;
+    /// Some value, to try texts with.
+    fn example() -> Self;
 }
 
 /// Values whose text is what they print.
 macro_rules! printed {
-    ($($type:ty),+) => {
+    ($($type:ty = $example:expr),+ $(,)?) => {
         $(impl Fact for $type {
             fn text(&self) -> String {
                 self.to_string()
@@ -20,11 +22,22 @@ macro_rules! printed {
             fn read(text: &str) -> Option<Self> {
                 text.parse().ok()
             }
+
+            fn example() -> Self {
+                $example
+            }
         })+
     };
 }
 
-printed!(u64, bool, String, Addr, GroupId, Role);
+printed!(
+    u64 = 1,
+    bool = true,
+    String = "x".to_owned(),
+    Addr = Addr::example(),
+    GroupId = GroupId(1),
+    Role = Role::Master,
+);
 
 impl<T: Fact> Fact for Option<T> {
     /// Nothing is the empty text.
@@ -34,6 +47,10 @@ impl<T: Fact> Fact for Option<T> {
 
     fn read(text: &str) -> Option<Self> {
         if text.is_empty() { Some(None) } else { T::read(text).map(Some) }
+    }
+
+    fn example() -> Self {
+        Some(T::example())
     }
 }
 
@@ -45,6 +62,10 @@ impl Fact for Vec<String> {
 
     fn read(text: &str) -> Option<Self> {
         Some(text.lines().map(str::to_owned).collect())
+    }
+
+    fn example() -> Self {
+        vec!["x".to_owned()]
     }
 }
 
@@ -82,6 +103,10 @@ impl Fact for Loss {
                 Some(Self::Some { bytes: u64::read(bytes)?, writes: Fact::read(writes)? })
             }
         }
+    }
+
+    fn example() -> Self {
+        Self::Some { bytes: 1, writes: Some(1) }
     }
 }
 
@@ -123,5 +148,9 @@ impl Fact for Trouble {
                 _ => None,
             },
         }
+    }
+
+    fn example() -> Self {
+        Self::Behind
     }
 }

@@ -34,6 +34,13 @@ macro_rules! kinds {
                 }
             }
 
+            /// The names of its values, in order.
+            pub fn fields(self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$kind => &[$(stringify!($field)),*],)+
+                }
+            }
+
             /// How much it matters, unless whoever raises it knows better.
             pub fn severity(self) -> Severity {
                 match self {
@@ -62,6 +69,13 @@ macro_rules! kinds {
             pub fn fields(&self) -> Vec<(&'static str, String)> {
                 match self {
                     $(Self::$kind { $($field,)* } => vec![$((stringify!($field), $field.text()),)*],)+
+                }
+            }
+
+            /// Some values of a kind, to try texts with.
+            pub fn example(kind: Kind) -> Self {
+                match kind {
+                    $(Kind::$kind => Self::$kind { $($field: Fact::example(),)* },)+
                 }
             }
 
