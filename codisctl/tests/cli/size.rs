@@ -1,4 +1,4 @@
-//! A product as large as they come: 1024 slots, 64 groups, 50 proxies, in ZooKeeper.
+//! A product as large as they come: 1024 slots, 64 groups, 50 proxies, in ZooKeeper; and a queue of all its slots.
 
 use std::time::{Duration, Instant};
 
@@ -59,4 +59,29 @@ fn the_status_of_a_large_product_waits_for_nobody() {
     assert_eq!((&live["live"]["silent_proxies"], &live["live"]["silent_servers"]), (&50.into(), &128.into()));
     // Asked 64 at a time, a second each at most.
     assert!(begun.elapsed() < BOUND + Duration::from_secs(4), "status --live took {:?}", begun.elapsed());
+}
+
+/// What deleting a whole queue may take, with the start of the program, reading and the audit record.
+const DELETION: Duration = Duration::from_secs(2);
+
+#[test]
+fn a_queue_of_1024_tasks_is_deleted_in_two_seconds() {
+    need!("zookeeper");
+    for (store, desk) in [("local", Desk::new()), ("zookeeper", Desk::zk())] {
+        let desk = desk.with_product();
+        for (group, port) in [(1, 7001), (2, 7002)] {
+            let node = format!(r#"{{"type":"master","group_id":{group},"addr":"192.0.2.1:{port}"}}"#);
+            desk.write(&format!("servers/group_{group}/192.0.2.1:{port}"), &node);
+        }
+        desk.run(&["slot", "assign", "0-1023", "1", "--yes"]).ok();
+        desk.run(&["migrate", "start", "--slots", "0-1023", "--to", "2", "--yes"]).ok();
+        assert_eq!(desk.run(&["status", "--output", "json"]).json()["tasks"]["pending"], 1024);
+        let begun = Instant::now();
+        desk.run(&["task", "delete", "--state", "pending", "--yes"]).ok();
+        let took = begun.elapsed();
+        println!("{store}: 1024 tasks deleted in {} ms", took.as_millis());
+        assert!(took < DELETION, "{store}: {took:?}");
+        let status = desk.run(&["status", "--output", "json"]).json();
+        assert_eq!((&status["tasks"]["pending"], &status["slots"]["online"]), (&0.into(), &1024.into()));
+    }
 }
