@@ -2,9 +2,11 @@
 //!
 //! The order of the steps is what makes it safe, whatever fails between two of them:
 //!
+//! 0. destination: `WATCH` the keys;
 //! 1. source: `WATCH` the keys, `DUMP` and `PTTL` of each;
-//! 2. destination: `RESTORE` of each, never with `REPLACE`: its copy is never the older one. Then
-//!    `WAIT`, or a failover of the destination would lose the only copy;
+//! 2. destination: `MULTI`, `RESTORE` of each, `EXEC`, which fails if anyone touched a key since step 0: another hand-over
+//!    may have brought it, and a client may have deleted it again. Never with `REPLACE`: the destination's copy is never the
+//!    older one. Then `WAIT`, or a failover of the destination would lose the only copy;
 //! 3. source: `MULTI`, `UNLINK`, `EXEC`, which fails if anyone touched a key since step 1;
 //! 4. source: `WAIT`, or a slave promoted without the `UNLINK` would bring the keys back.
 //!
@@ -147,26 +149,35 @@ impl Lane {
             return self.migrate(job).await;
         }
         let heat = Heat::between(self.source.server.traits(), self.dest.server.traits());
+        self.guard(job).await?;
         let found = self.read(job, heat).await?;
         if found.is_empty() {
             self.source.confirm(job.slot, job.from_slaves).await?;
             return Ok(Attempt::Settled { found: 0, busy: 0 });
         }
-        let busy = self.restore(job, &found, heat).await?;
+        let Some(busy) = self.restore(job, &found, heat).await? else { return Ok(Attempt::Touched) };
         match self.unlink(job, &found).await? {
             true => Ok(Attempt::Settled { found: found.len(), busy }),
             false => Ok(Attempt::Touched),
         }
     }
 
+    /// Step 0: whatever happens to the keys on the destination from now on makes step 2 fail.
+    async fn guard(&mut self, job: &Job) -> Result<(), Cause> {
+        let mut commands = Commands::default();
+        push_watch(&mut commands, job);
+        let after = self.dest.settings.command_timeout;
+        let replies = self.dest.call(job.slot, &commands, after, None).await?;
+        match replies.iter().find(|reply| !matches!(reply, Reply::Simple(_))) {
+            None => Ok(()),
+            Some(reply) => Err(self.dest.odd("WATCH", reply)),
+        }
+    }
+
     /// Step 1: the keys that are there.
     async fn read(&mut self, job: &Job, heat: Heat) -> Result<Vec<Found>, Cause> {
         let mut commands = Commands::default();
-        // What an earlier hand-over has left watched.
-        commands.push(&[b"UNWATCH"]);
-        let watch: Vec<&[u8]> =
-            std::iter::once(&b"WATCH"[..]).chain(job.keys.iter().map(|k| &k[..])).collect();
-        commands.push(&watch);
+        push_watch(&mut commands, job);
         for key in &job.keys {
             if let Some(word) = heat.word() {
                 // Before DUMP, which counts as a use.
@@ -207,9 +218,11 @@ impl Lane {
         Ok(found)
     }
 
-    /// Step 2: the destination has them, and so have its slaves. Returns how many it had before.
-    async fn restore(&mut self, job: &Job, found: &[Found], heat: Heat) -> Result<usize, Cause> {
+    /// Step 2: the destination has them, and so have its slaves. Returns how many it had before; nothing if someone touched one of
+    /// them there.
+    async fn restore(&mut self, job: &Job, found: &[Found], heat: Heat) -> Result<Option<usize>, Cause> {
         let mut commands = Commands::default();
+        commands.push(&[b"MULTI"]);
         for Found { key, payload, ttl_ms, heat: degree } in found {
             let (ttl, degree) = (ttl_ms.to_string(), degree.map(|degree| degree.to_string()));
             let mut restore: Vec<&[u8]> = vec![b"RESTORE", key, ttl.as_bytes(), payload];
@@ -218,13 +231,24 @@ impl Lane {
             }
             commands.push(&restore);
         }
+        commands.push(&[b"EXEC"]);
         let size: usize = found.iter().map(|found| found.payload.len()).sum();
         let after =
             self.dest.settings.command_timeout + Duration::from_secs_f64(size as f64 / BYTES_PER_SECOND);
         codis_crash::point(|| format!("server {} RESTORE", self.dest.addr));
         let replies = self.dest.call_and_wait(job.slot, commands, job.to_slaves, after).await?;
+        let (queued, rest) = replies.split_at(found.len() + 1);
+        // Out of memory, or no longer a master: said when the command is queued.
+        if let Some(refused) = queued.iter().find(|reply| matches!(reply, Reply::Error(_))) {
+            return Err(self.dest.odd("RESTORE", refused));
+        }
+        let restored = match &rest[0] {
+            Reply::Array(None) => return Ok(None),
+            Reply::Array(Some(restored)) if restored.len() == found.len() => restored,
+            other => return Err(self.dest.odd("EXEC", other)),
+        };
         let mut busy = 0;
-        for reply in &replies[..found.len()] {
+        for reply in restored {
             match reply {
                 Reply::Simple(_) => {}
                 // Another one's hand-over, or one of ours that was not answered.
@@ -232,8 +256,8 @@ impl Lane {
                 other => return Err(self.dest.odd("RESTORE", other)),
             }
         }
-        self.dest.check_wait(&replies[found.len()..], job.to_slaves)?;
-        Ok(busy)
+        self.dest.check_wait(&rest[1..], job.to_slaves)?;
+        Ok(Some(busy))
     }
 
     /// Steps 3 and 4: the source and its slaves have them no more. False if someone touched one of them.
@@ -266,6 +290,13 @@ struct Found {
     ttl_ms: i64,
     /// Idle seconds or use frequency, where the destination evicts by it.
     heat: Option<i64>,
+}
+
+/// Watches the keys, and no more what an earlier hand-over has left watched.
+fn push_watch(commands: &mut Commands, job: &Job) {
+    commands.push(&[b"UNWATCH"]);
+    let watch: Vec<&[u8]> = std::iter::once(&b"WATCH"[..]).chain(job.keys.iter().map(|k| &k[..])).collect();
+    commands.push(&watch);
 }
 
 /// Whether the destination has the key already; the second form is that of 2.8.

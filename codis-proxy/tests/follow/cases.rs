@@ -28,6 +28,7 @@
 //! | G13 | both fail over within one replication lag | no: a double fault, accepted |
 //! | F1 | a proxy dies in the middle of a hand-over | here |
 //! | F2 | everything but failovers | the cases above |
+//! | I1 | two hand-overs of one key overlap, and it is deleted in between | here; with a mover: `codis-redis/tests/real/handover.rs` |
 
 use std::time::Duration;
 
@@ -155,6 +156,29 @@ fn case_a3_a_late_restore_does_not_revive_what_was_deleted_since() {
         scene.to_d.release();
         scene.to_d.wait_late_ended();
         assert_eq!(ask(&mut client, &format!("EXISTS {KEY}")), Reply::Int(0));
+        assert_eq!(on(&scene.d.master, "DBSIZE"), Reply::Int(0));
+    });
+}
+
+/// Two proxies hand the same key over. The first has read it from S when the second one completes its hand-over and deletes the key
+/// on D; then the first one's RESTORE arrives. (In the models the copy is one step, as MIGRATE was; DUMP and RESTORE are two.)
+#[test]
+fn case_i1_a_slow_hand_over_does_not_revive_what_was_deleted_meanwhile() {
+    need!("redis");
+    run(async {
+        let scene = Scene::start().await;
+        let (slow, quick) = (scene.proxy("p1"), scene.proxy("p2"));
+        let (mut client, mut other) = (slow.client(), quick.client());
+        ask(&mut client, &format!("SET {KEY} old"));
+        scene.place.migrate(slot()).await;
+        scene.to_d.delay_next(b"RESTORE");
+        let reading = std::thread::spawn(move || client.call(&["GET", KEY]).unwrap());
+        scene.to_d.wait_held();
+        assert_eq!(ask_soon(&mut other, &format!("DEL {KEY}")), Reply::Int(1));
+        scene.to_d.release();
+        let read = reading.join().unwrap();
+        assert_eq!(read, Reply::Bulk(None), "the key has been deleted");
+        assert_eq!(ask(&mut other, &format!("EXISTS {KEY}")), Reply::Int(0));
         assert_eq!(on(&scene.d.master, "DBSIZE"), Reply::Int(0));
     });
 }

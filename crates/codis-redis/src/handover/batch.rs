@@ -3,9 +3,11 @@
 //! The order of the steps is what keeps keys safe; each says what may be true if it is the last one
 //! that ran:
 //!
+//! 0. destination: WATCH, and only when that is answered
 //! 1. source: WATCH, DUMP, PTTL — nothing has happened;
-//! 2. destination: RESTORE without REPLACE, WAIT — both have the key, and nobody uses the destination's
-//!    copy while the source's is there. REPLACE is never needed, since nobody writes the source's copy of a
+//! 2. destination: MULTI, RESTORE without REPLACE, EXEC, WAIT — both have the key, and nobody uses the destination's
+//!    copy while the source's is there. Refused if anybody touched a key there since step 0: a proxy may have handed it over,
+//!    and a client deleted it again. REPLACE is never needed, since nobody writes the source's copy of a
 //!    slot in `migrate`, and it would overwrite what a proxy handed over and a client then changed;
 //! 3. source: MULTI, UNLINK, EXEC — refused if anybody touched a key since step 1;
 //! 4. source: WAIT — a slave that missed the UNLINK could be promoted and bring the key back.
@@ -63,6 +65,7 @@ impl Pair {
     pub(crate) async fn hand_over(&mut self, batch: &[Found]) -> Result<Outcome, RedisError> {
         let mut outcome = Outcome::default();
         let patience = patience_for(batch);
+        self.guard(batch).await?;
         let (dumped, gone) = self.dump(batch, patience, &mut outcome).await?;
         outcome.gone = gone;
         if dumped.is_empty() {
@@ -77,6 +80,22 @@ impl Pair {
         }
         self.unlink(kept, &mut outcome).await?;
         Ok(outcome)
+    }
+
+    /// From now on whatever happens to these keys on the destination makes the RESTOREs fail. What an earlier batch has left watched is
+    /// forgotten.
+    async fn guard(&mut self, batch: &[Found]) -> Result<(), RedisError> {
+        let mut pipe = Pipeline::with_capacity(2);
+        pipe.cmd("UNWATCH");
+        let watch = pipe.cmd("WATCH");
+        for found in batch {
+            watch.arg(&found.key);
+        }
+        let replies = self.destination.pipeline("WATCH", &pipe, Duration::ZERO).await?;
+        match replies.into_iter().find(|reply| *reply != Reply::Status("OK".into())) {
+            None => Ok(()),
+            Some(other) => Err(self.destination.unexpected("WATCH", &other)),
+        }
     }
 
     async fn dump<'a>(
@@ -134,17 +153,36 @@ impl Pair {
         patience: Duration,
         outcome: &mut Outcome,
     ) -> Result<Vec<&'a Found>, RedisError> {
-        let mut pipe = Pipeline::with_capacity(dumped.len());
+        let mut pipe = Pipeline::with_capacity(dumped.len() + 2);
+        pipe.cmd("MULTI");
         for key in &dumped {
             let cmd = pipe.cmd("RESTORE").arg(&key.found.key).arg(key.ttl).arg(&key.payload);
             if let (Some(word), Some(value)) = (self.heat.word(), key.heat) {
                 cmd.arg(word).arg(value);
             }
         }
-        let (replies, took) = self.destination.timed("RESTORE", &pipe, patience).await?;
+        pipe.cmd("EXEC");
+        let (mut replies, took) = self.destination.timed("RESTORE", &pipe, patience).await?;
         outcome.slowest = outcome.slowest.max(took);
+        let restored = match replies.pop() {
+            Some(Reply::Nil) => {
+                outcome.why = Some(Again::Touched);
+                outcome.again.extend(dumped.into_iter().map(|key| key.found.clone()));
+                return Ok(Vec::new());
+            }
+            Some(Reply::Array(restored)) if restored.len() == dumped.len() => restored,
+            // Out of memory, or no longer a master: said when the command is queued, and then none is carried out.
+            Some(Reply::Error(why)) => {
+                let refused = replies.into_iter().find_map(|reply| match reply {
+                    Reply::Error(text) => Some(text),
+                    _ => None,
+                });
+                vec![Reply::Error(refused.unwrap_or(why)); dumped.len()]
+            }
+            other => return Err(self.destination.unexpected("EXEC", &other.unwrap_or(Reply::Nil))),
+        };
         let mut kept = Vec::with_capacity(dumped.len());
-        for (key, reply) in dumped.into_iter().zip(replies) {
+        for (key, reply) in dumped.into_iter().zip(restored) {
             match reply {
                 Reply::Status(ok) if ok == "OK" => {}
                 Reply::Error(text) if text.starts_with("BUSYKEY") => outcome.busy += 1,

@@ -11,7 +11,7 @@ use codis_redis::{
     BulkError, BulkOptions, ConnectOptions, Endpoint, Password, RedisCause, Route, bulk_move, count_by_slot,
     kill_by_name, probe_move, sample_slots, scan_slots,
 };
-use codis_testkit::{RedisServer, RespClient, need};
+use codis_testkit::{RedisServer, Relay, RespClient, need};
 use tokio_util::sync::CancellationToken;
 
 /// One key of every type in every size class, some with a time to live, some with odd names.
@@ -171,6 +171,28 @@ async fn proxies_fetch_keys_meanwhile_and_change_them() {
         let plus = if n % 20 < 2 { "+" } else { "" };
         assert_eq!(d.call(&["GET", &format!("k:{n}")]).unwrap().text(), format!("value-{n}{plus}"));
     }
+}
+
+/// A proxy hands over a key that a batch has read but not restored yet, and its client deletes it at the destination.
+#[tokio::test]
+async fn a_slow_batch_does_not_revive_what_was_deleted_meanwhile() {
+    need!("redis");
+    let sides = Sides::start();
+    fill(&sides.s, 20);
+    let relay = Relay::to(sides.d.port());
+    let mut route = sides.route();
+    route.to.addr = relay.addr().parse().unwrap();
+    relay.delay_next(b"RESTORE");
+    let moving = thread::spawn(move || block_on(run(&route, &all(), &quick())));
+    relay.wait_held();
+    let (mut s, mut d) = (sides.s.client(), sides.d.client());
+    assert!(fetch(&mut s, &mut d, "k:7"));
+    assert_eq!(d.call(&["DEL", "k:7"]).unwrap().text(), "1");
+    relay.release();
+    let report = moving.join().unwrap().unwrap();
+    assert_eq!(report.progress.moved, 19, "{report:?}");
+    assert_eq!(d.call(&["EXISTS", "k:7"]).unwrap().text(), "0", "it came back");
+    assert_eq!((dbsize(&mut s), dbsize(&mut d)), (0, 19));
 }
 
 #[tokio::test]
