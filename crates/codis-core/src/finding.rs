@@ -1,10 +1,10 @@
 //! What is not well in a snapshot, worst first, each with the command that helps.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, str::FromStr};
 
 use crate::{
-    Cluster, Gap, Group, GroupId, MoveState, ProxyState, Role, SLOT_COUNT, Slot, SlotId, SlotSet, SlotStatus,
-    Versioned, plan::plural,
+    Cluster, Gap, Group, GroupId, MoveState, ParseError, ProxyState, Role, SLOT_COUNT, Slot, SlotId, SlotSet,
+    SlotStatus, Versioned, plan::plural,
 };
 
 /// How much it matters.
@@ -26,6 +26,15 @@ impl Severity {
             Self::Warning => "warning",
             Self::Info => "info",
         }
+    }
+}
+
+impl FromStr for Severity {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let found = [Self::Critical, Self::Warning, Self::Info].into_iter().find(|one| one.as_str() == text);
+        found.ok_or_else(|| ParseError::new(text, "a severity (critical, warning, info)"))
     }
 }
 

@@ -144,6 +144,22 @@ impl Layout {
         self.under(format_args!("witness/{id}"))
     }
 
+    pub(crate) fn alerts(&self) -> String {
+        self.under("alerts")
+    }
+
+    pub(crate) fn alert(&self, id: &str) -> String {
+        self.under(format_args!("alerts/{}", node_name(id)))
+    }
+
+    pub(crate) fn silences(&self) -> String {
+        self.under("silences")
+    }
+
+    pub(crate) fn silence(&self, name: &str) -> String {
+        self.under(format_args!("silences/{}", node_name(name)))
+    }
+
     pub(crate) fn audit(&self) -> String {
         self.under("audit")
     }
@@ -153,8 +169,37 @@ impl Layout {
     }
 }
 
+/// Text as the name of a node: without slashes and what else no name may hold, each such byte as `%2F`.
+fn node_name(text: &str) -> String {
+    let mut name = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c == '/' || c == '%' || c.is_control() || ('\u{e000}'..='\u{f8ff}').contains(&c) || c >= '\u{fff0}'
+        {
+            let mut bytes = [0; 4];
+            name.extend(c.encode_utf8(&mut bytes).bytes().map(|byte| format!("%{byte:02X}")));
+        } else {
+            name.push(c);
+        }
+    }
+    name
+}
+
 /// The digits that a store appends to the name of a sequential node.
 pub(crate) fn sequence(path: &str) -> Option<u64> {
     let digits = path.len().checked_sub(10).and_then(|at| path.get(at..))?;
     if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_text_becomes_a_name() {
+        let names = ["memory:10.0.7.51:6387", "proxy_ops:a/b%c\n", "slow:代理", "slow:\u{f900}\u{fffd}"]
+            .map(node_name);
+        let expected =
+            ["memory:10.0.7.51:6387", "proxy_ops:a%2Fb%25c%0A", "slow:代理", "slow:\u{f900}%EF%BF%BD"];
+        assert_eq!(names, expected);
+    }
 }

@@ -22,7 +22,8 @@ pub use error::{ErrorKind, StoreError};
 pub use local::LocalStore;
 pub use node::{Acl, ConnectOptions, CreateMode, Node, NodeStat, Op, OpDone, SessionState};
 pub use product::{
-    Acks, DashboardGuard, Followed, Found, Lease, Product, Published, RecentActions, TopologyLock,
+    Acks, AlertBook, AlertChange, DashboardGuard, Followed, Found, Lease, Product, Published, RecentActions,
+    TopologyLock,
 };
 pub use store::Store;
 pub use walk::{Listed, Walk};

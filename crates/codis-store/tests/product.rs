@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use codis_core::notice::{Alert, Facts, Kind, Record, Silence};
 use codis_core::{
     Action, ActionKind, Extra, GoTask, GroupId, LockEntry, Move, MoveState, Proxy, ProxyId, ProxyState, Role,
     Server, Sight, Slot, SlotId, SlotStatus, Switch, SwitchStep, Versioned, Witness,
 };
 use codis_store::{
-    Acl, AuditRecord, CreateMode, ErrorKind, Fired, Op, Product, SessionState, Store, StoreError,
+    Acl, AlertChange, AuditRecord, CreateMode, ErrorKind, Fired, Op, Product, SessionState, Store, StoreError,
 };
 use codis_testkit::eventually_async;
 
@@ -31,6 +32,8 @@ on_both_stores! {
     audit_records_are_bounded,
     a_switch_is_journalled_by_compare_and_set,
     a_witness_goes_with_its_session,
+    alerts_are_changed_together_and_by_compare_and_set,
+    a_silence_is_replaced_and_goes,
 }
 
 pub(crate) const ROOT: &str = "/zk/codis/db_test";
@@ -617,4 +620,65 @@ async fn a_witness_goes_with_its_session(ground: Ground) {
     let reader = crate::product::product(&ground).await;
     successor.store().close().await.unwrap();
     eventually_async(PATIENCE, || async { reader.witnesses().await.unwrap().found.is_empty() }).await;
+}
+
+fn alert_record(subject: &str) -> Record {
+    let alert = Alert::new(subject, 1, Facts::Test { by: "li".into() });
+    let extra = Extra::default();
+    let (first_ms, last_ms, count, told_ms) = (1, 1, 1, 1);
+    Record { alert, first_ms, last_ms, count, told_ms, said: true, gone_ms: None, ack: None, extra }
+}
+
+async fn alerts_are_changed_together_and_by_compare_and_set(ground: Ground) {
+    let product = product(&ground).await;
+    assert_eq!(product.alert_book().await.unwrap(), codis_store::AlertBook::default());
+    let change = |subject: &str, version, record: Option<Record>| AlertChange {
+        id: alert_record(subject).alert.id(),
+        version,
+        record,
+    };
+    let odd = "a/b%c 代理";
+    let both = [change("x", None, Some(alert_record("x"))), change(odd, None, Some(alert_record(odd)))];
+    product.put_alerts(&both).await.unwrap();
+    let book = product.alert_book().await.unwrap();
+    let subjects: Vec<_> = book.records.keys().map(|id| id.subject.as_str()).collect();
+    assert_eq!((subjects, book.gaps.len()), (vec![odd, "x"], 0));
+
+    // Of two that go on from the same picture one wins, and the other has changed nothing at all.
+    let other = Product::new(ground.connect().await, "test".parse().unwrap());
+    let acknowledged = Record { count: 2, ..alert_record("x") };
+    other.put_alerts(&[change("x", Some(0), Some(acknowledged))]).await.unwrap();
+    let late = [change(odd, Some(0), None), change("x", Some(0), None)];
+    assert_eq!(kind(product.put_alerts(&late).await), ErrorKind::BadVersion);
+    assert_eq!(kind(product.put_alerts(&both[..1]).await), ErrorKind::NodeExists);
+    assert_eq!(product.alert_book().await.unwrap().records.len(), 2);
+    product.put_alerts(&[change(odd, Some(0), None), change("x", Some(1), None)]).await.unwrap();
+    assert!(product.alert_book().await.unwrap().records.is_empty());
+
+    // One of a later version is left alone, and named.
+    let path = format!("{ROOT}/alerts/weather:x");
+    put(product.store(), &path, r#"{"kind":"weather"}"#).await;
+    let book = product.alert_book().await.unwrap();
+    assert_eq!((book.gaps[0].path.as_str(), book.records.len()), (path.as_str(), 0));
+}
+
+async fn a_silence_is_replaced_and_goes(ground: Ground) {
+    let product = product(&ground).await;
+    let silence = |until_ms| Silence {
+        kind: Some(Kind::Memory),
+        subject: "10.0.7.51:*".into(),
+        until_ms,
+        by: "li".into(),
+        why: "OPS-812".into(),
+        extra: Extra::default(),
+    };
+    product.put_silence(&silence(5)).await.unwrap();
+    product.put_silence(&silence(6)).await.unwrap();
+    let silences = product.alert_book().await.unwrap().silences;
+    assert_eq!(silences, [Versioned::new(silence(6), 1)]);
+    let old = Versioned::new(silence(5), 0);
+    assert_eq!(kind(product.delete_silence(&old).await), ErrorKind::BadVersion);
+    product.delete_silence(&silences[0]).await.unwrap();
+    product.delete_silence(&silences[0]).await.unwrap();
+    assert!(product.alert_book().await.unwrap().silences.is_empty());
 }

@@ -5,6 +5,7 @@
 //! what an interruption leaves behind; all can be run again.
 
 mod actions;
+mod alerts;
 mod audit;
 mod gc;
 mod lease;
@@ -21,6 +22,7 @@ mod writes;
 use codis_core::ProductName;
 
 pub use self::actions::{Acks, Published};
+pub use self::alerts::{AlertBook, AlertChange};
 pub use self::lease::{DashboardGuard, Lease};
 pub use self::load::Found;
 pub use self::lock::TopologyLock;

@@ -3,6 +3,7 @@
 //! Records of the original are written byte for byte as its programs write them, ours in the same manner.
 
 mod action;
+mod alert;
 mod json;
 mod moves;
 mod proxy;
@@ -12,6 +13,7 @@ mod small;
 mod switch;
 
 pub(crate) use action::{action_from, action_json};
+pub(crate) use alert::{alert_from, alert_json, silence_from, silence_json, silence_name};
 pub(crate) use json::WireError;
 pub(crate) use moves::{move_from, move_json};
 pub(crate) use proxy::{proxy_from, proxy_json};
@@ -46,6 +48,8 @@ mod tests {
             mover_from(data).err(),
             go_task_from("0", data).err(),
             audit_from(data).err(),
+            alert_from(data).err(),
+            silence_from(data).err(),
         ]
     }
 
