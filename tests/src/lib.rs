@@ -100,6 +100,15 @@ impl Product {
     /// When a command fails; with what it said.
     #[must_use]
     pub fn start(store: Store, groups: Vec<Servers>, proxies: usize) -> Self {
+        Self::start_with(store, groups, proxies, &[])
+    }
+
+    /// The same, with these lines in the `[proxy]` table of every proxy.
+    ///
+    /// # Panics
+    /// When a command fails; with what it said.
+    #[must_use]
+    pub fn start_with(store: Store, groups: Vec<Servers>, proxies: usize, settings: &[&str]) -> Self {
         let mut this = Self::nothing_in(store);
         this.groups = groups;
         this.ctl_ok(&["product", "init", PRODUCT]);
@@ -113,7 +122,8 @@ impl Product {
         this.ctl_ok(&["slot", "assign", "0-1023", "1"]);
         for n in 1..=proxies {
             let id = format!("px-{n}");
-            this.proxies.push(ProxyProcess::following(&this.store.url(), PRODUCT, &id).start());
+            let proxy = ProxyProcess::following(&this.store.url(), PRODUCT, &id);
+            this.proxies.push(settings.iter().fold(proxy, |proxy, line| proxy.setting(*line)).start());
             this.ctl_ok(&["proxy", "online", &id]);
         }
         for proxy in &this.proxies {
@@ -187,14 +197,38 @@ impl Product {
         died
     }
 
+    /// The writes that codisctl makes for this command, to the store and to servers, in their order. It must succeed.
+    ///
+    /// # Panics
+    /// When it fails; with what it said.
+    #[must_use]
+    pub fn ctl_writes(&self, args: &[&str]) -> Vec<String> {
+        let log = self.home.path().join("writes.log");
+        let _ = std::fs::remove_file(&log);
+        let output = self.command(args).env("CODIS_CRASH_LOG", &log).output();
+        let output = output.unwrap_or_else(|error| panic!("cannot run codisctl {}: {error}", args.join(" ")));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        text.lines().filter_map(|line| Some(line.split_once('\t')?.1.to_owned())).collect()
+    }
+
     /// Starts codisctl and returns at once; it is killed with the value.
     ///
     /// # Panics
     /// When it cannot be started.
     #[must_use]
     pub fn ctl_start(&self, args: &[&str]) -> Process {
+        self.ctl_start_with(&[], args)
+    }
+
+    /// The same with these variables in its environment.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn ctl_start_with(&self, env: &[(&str, &str)], args: &[&str]) -> Process {
         let args = self.arguments(args);
-        match Process::start("codisctl", &self.codisctl, args, &[], &self.home) {
+        match Process::start("codisctl", &self.codisctl, args, env, &self.home) {
             Ok(process) => process,
             Err(error) => panic!("{error}"),
         }

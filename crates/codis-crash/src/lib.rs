@@ -8,6 +8,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `CODIS_CRASH_AT=N` | abort before the Nth write of this process, counted from 1 |
+//! | `CODIS_CRASH_HOW=stop` | do not end there but stop, as by SIGSTOP: the process goes on with the write when somebody wakes it |
 //! | `CODIS_CRASH_LOG=FILE` | append `N<tab>what` for each write, before it is made |
 //!
 //! In release builds [`point`] is empty: no environment variable can make a shipped program crash.
@@ -28,14 +29,17 @@ mod armed {
         env,
         fs::{File, OpenOptions},
         io::Write as _,
+        process::Command,
         sync::{
             OnceLock,
             atomic::{AtomicU64, Ordering},
         },
+        time::Duration,
     };
 
     struct Armed {
         at: Option<u64>,
+        stop: bool,
         log: Option<File>,
         passed: AtomicU64,
     }
@@ -50,15 +54,28 @@ mod armed {
             // written makes the test fail that reads it.
             let _ = log.write_all(format!("{number}\t{}\n", what()).as_bytes());
         }
-        if armed.at.is_some_and(|at| number >= at) {
+        match armed.at {
+            Some(at) if armed.stop && number == at => stop(),
+            Some(at) if !armed.stop && number >= at => std::process::abort(),
+            _ => {}
+        }
+    }
+
+    /// Stops the whole process. The thread that comes here must not get past it before the signal has reached it, too, which is
+    /// some time after it was sent.
+    fn stop() {
+        let sent = Command::new("sh").args(["-c", "kill -STOP \"$PPID\""]).status();
+        if !sent.is_ok_and(|status| status.success()) {
             std::process::abort();
         }
+        std::thread::sleep(Duration::from_millis(100));
     }
 
     fn from_environment() -> Option<Armed> {
         let at = env::var("CODIS_CRASH_AT").ok().and_then(|at| at.parse().ok());
         let open = |path| OpenOptions::new().create(true).append(true).open(path).ok();
         let log = env::var_os("CODIS_CRASH_LOG").and_then(open);
-        (at.is_some() || log.is_some()).then(|| Armed { at, log, passed: AtomicU64::new(0) })
+        let stop = env::var("CODIS_CRASH_HOW").is_ok_and(|how| how == "stop");
+        (at.is_some() || log.is_some()).then(|| Armed { at, stop, log, passed: AtomicU64::new(0) })
     }
 }

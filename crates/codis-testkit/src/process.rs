@@ -83,6 +83,14 @@ impl Process {
         matches!(self.child().try_wait(), Ok(None))
     }
 
+    /// Whether it is stopped, by [`Process::stop`] or by itself.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        // The state follows the name, which is in parentheses and may hold anything.
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+    }
+
     /// Sends a signal; a program that has ended is left alone.
     pub fn signal(&self, signal: Signal) {
         let mut child = self.child();

@@ -198,6 +198,21 @@ impl ProxyProcess {
         let _ = self.relaunch(&[("CODIS_CRASH_AT", &nth.to_string())]);
     }
 
+    /// The same, but it stops there as by SIGSTOP, until [`Process::cont`].
+    ///
+    /// # Panics
+    /// When it neither comes to that nor answers clients.
+    #[track_caller]
+    pub fn restart_to_stop_at(&mut self, nth: u64) {
+        self.process.kill();
+        let sandbox = self.process.sandbox().clone();
+        let env = [("CODIS_CRASH_AT", &*nth.to_string()), ("CODIS_CRASH_HOW", "stop")];
+        self.process = must(self.options.spawn(&self.client, &self.admin, &sandbox, &env));
+        let port = self.client.port();
+        let ready = || self.process.is_stopped() || answers(port).unwrap_or(false);
+        must(self.process.wait_ready(READY, ready));
+    }
+
     /// Starts one more process with the same addresses and arguments that takes this one's place
     /// (`--take-over`), and waits for nothing. With `env` set for it.
     ///

@@ -186,7 +186,7 @@ async fn both_masters_die_on_the_way_back_and_nothing_is_lost_or_revived() {
 }
 
 /// Waits until a slave has everything that its master has written.
-fn await_slave(master: &RedisServer, slave: &RedisServer) {
+pub(crate) fn await_slave(master: &RedisServer, slave: &RedisServer) {
     let offset = |server: &RedisServer, field: &str| {
         let info = server.client().call(&["INFO", "replication"]).unwrap().text();
         info.lines().find_map(|line| line.strip_prefix(field)?.trim().parse::<u64>().ok()).unwrap()

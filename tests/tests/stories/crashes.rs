@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use codis_core::{Addr, GroupId, ProxyState, Role, Slot, SlotSet, SlotStatus};
+use codis_core::{Addr, GroupId, Move, MoveState, ProxyState, Role, Slot, SlotSet, SlotStatus, Versioned};
 use codis_store::{Acl, ConnectOptions, CreateMode, Store as Nodes};
 use codis_testkit::{RedisServer, eventually_async, need};
 use codis_tests::{PRODUCT, Product, Servers, Store};
@@ -231,6 +231,22 @@ async fn groups_servers_and_tasks_are_completed_after_every_write() {
     let queued = async |nth: u64| assert_eq!(snapshot(&product).await.moves.len(), 64, "write {nth}");
     let empty = async |nth: u64| assert!(snapshot(&product).await.moves.is_empty(), "write {nth}");
     at_every_write(&product, &start, Again::Completes, queued, async || drop(product.ctl_ok(&delete))).await;
+
+    let state = |task: &Versioned<Move>, state: MoveState| task.state == state;
+    let (pause, resume) = (["task", "pause", "--state", "pending"], ["task", "resume", "--state", "paused"]);
+    product.ctl_ok(&start);
+    let all = async |wanted: MoveState, nth: u64| {
+        let cluster = snapshot(&product).await;
+        assert!(cluster.moves.iter().all(|task| state(task, wanted)), "write {nth}: {:?}", cluster.moves);
+        assert_eq!(cluster.moves.len(), 64, "write {nth}");
+    };
+    let paused = async |nth: u64| all(MoveState::Paused, nth).await;
+    let resumed = async |nth: u64| all(MoveState::Pending, nth).await;
+    at_every_write(&product, &pause, Again::Completes, paused, async || drop(product.ctl_ok(&resume))).await;
+    at_every_write(&product, &resume, Again::Completes, resumed, async || drop(product.ctl_ok(&pause))).await;
+    let cancel = ["task", "cancel", "--state", "pending"];
+    at_every_write(&product, &cancel, Again::OrIsGone, empty, async || drop(product.ctl_ok(&start))).await;
+    product.ctl_ok(&start);
     at_every_write(&product, &delete, Again::OrIsGone, empty, async || drop(product.ctl_ok(&start))).await;
 }
 
@@ -345,7 +361,7 @@ async fn a_proxy_that_dies_at_any_of_its_writes_loses_nothing_and_comes_back() {
     assert_filled(&product, &slots, KEYS).await;
 }
 
-async fn until_online(product: &Product, id: &str) {
+pub(crate) async fn until_online(product: &Product, id: &str) {
     let id = id.parse().unwrap();
     eventually_async(SOON, async || {
         snapshot(product).await.proxies.get(&id).is_some_and(|proxy| proxy.state == ProxyState::Online)
@@ -354,7 +370,7 @@ async fn until_online(product: &Product, id: &str) {
 }
 
 /// What a killed proxy leaves, as an operator clears it.
-async fn free_of_fences(product: &Product) {
+pub(crate) async fn free_of_fences(product: &Product) {
     if !snapshot(product).await.stale_fences().is_empty() {
         product.ctl_ok(&["proxy", "fence", "clear"]);
     }

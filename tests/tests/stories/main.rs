@@ -4,6 +4,7 @@
 mod cancel;
 mod cases;
 mod crashes;
+mod failovers;
 mod go;
 mod go_golden;
 mod kills;
@@ -11,5 +12,6 @@ mod moves;
 mod outages;
 mod playground;
 mod recorded;
+mod stops;
 mod support;
 mod waves;
