@@ -143,6 +143,7 @@ fn moves(behind: u64) -> Vec<Versioned<Move>> {
         created: NOW_MS / 1_000 - 190,
         keys_total: Some(keys_total),
         keys_moved: 0,
+        held: false,
         note: String::new(),
         extra: Extra::default(),
     };

@@ -322,6 +322,7 @@ mod tests {
             created: 0,
             keys_total: Some(100),
             keys_moved: moved,
+            held: false,
             note: String::new(),
             extra: codis_core::Extra::default(),
         };

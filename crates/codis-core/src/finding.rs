@@ -410,6 +410,7 @@ mod tests {
             created: 0,
             keys_total: None,
             keys_moved: 0,
+            held: false,
             note: "px-4 did not acknowledge".to_owned(),
             extra: Extra::default(),
         };

@@ -14,7 +14,7 @@ pub enum MoveState {
     /// The mover gave it up before any key moved (slot online at the source), or stopped half-way
     /// (slot in migrate, every key reachable). The note says why.
     Error,
-    /// Left alone until a person resumes it; every key is reachable meanwhile.
+    /// Left alone until a person resumes it, or what made the mover pause it is over; every key is reachable meanwhile.
     Paused,
 }
 
@@ -69,6 +69,8 @@ pub struct Move {
     pub keys_total: Option<u64>,
     /// Keys handed over so far.
     pub keys_moved: u64,
+    /// `Paused` by the mover itself, for the reason in the note: the next run tries again without being told to.
+    pub held: bool,
     /// What a person should know: the reason of an error, what it waits for.
     pub note: String,
     /// Unknown fields.

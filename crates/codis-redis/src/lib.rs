@@ -34,4 +34,4 @@ pub use native::{NativeOptions, native_counts, native_move};
 pub use probe::{Redis, probe, replicaof};
 pub use reply::Reply;
 pub use scan::{Found, Scan, SlotKeys, count_by_slot, sample_slots, scan_slots};
-pub use survey::{BigKey, Kind, OneShot, SlotSize, Survey, SurveyOptions, survey};
+pub use survey::{BigKey, Kind, OneShot, SlotSize, Speed, Survey, SurveyOptions, survey};

@@ -64,7 +64,7 @@ pub async fn native_move(
         unburied: false,
         histogram: new_histogram(),
     };
-    let mut report = BulkReport { progress, moving: None, stopped: false };
+    let mut report = BulkReport { progress, moving: None, stopped: false, big: Vec::new() };
     let mut backoff = Backoff::new(options.attempts);
     let mut told = begun;
     for slot in slots.iter() {

@@ -10,7 +10,10 @@ use std::time::Duration;
 use codis_core::{Addr, SLOT_COUNT, SlotId, SlotSet, slot_of_key};
 use rand::Rng as _;
 
-use crate::{ConnectOptions, LiveRole, Redis, RedisCause, RedisError, Reply, handover::PROBE};
+use crate::{
+    BigKey, ConnectOptions, LiveRole, Redis, RedisCause, RedisError, Reply, Speed, handover::PROBE,
+    survey::if_big,
+};
 
 /// Keys looked at per SCAN: a fraction of a millisecond of the server's time.
 const PAGE: usize = 1000;
@@ -105,6 +108,16 @@ impl Scan {
         let replies = self.redis.conn().pipeline("MEMORY USAGE", &pipe, Duration::ZERO).await?;
         let size = |reply: &Reply| reply.int().unwrap_or_default().max(0) as u64;
         Ok(keys.into_iter().zip(&replies).map(|(key, reply)| Found { key, bytes: size(reply) }).collect())
+    }
+
+    /// Whether moving this key in one piece would hold a server of this speed up for longer than `budget`.
+    pub(crate) async fn if_big(
+        &mut self,
+        found: &Found,
+        speed: Speed,
+        budget: Duration,
+    ) -> Result<Option<BigKey>, RedisError> {
+        if_big(&mut self.redis, found.key.clone(), found.bytes, speed, budget).await
     }
 
     async fn same_data_set(&mut self) -> Result<(), RedisError> {

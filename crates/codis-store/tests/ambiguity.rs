@@ -266,6 +266,7 @@ async fn actions_tasks_and_locks_are_made_once() {
         created: 1,
         keys_total: None,
         keys_moved: 0,
+        held: false,
         note: String::new(),
         extra: Extra::default(),
     };

@@ -461,6 +461,7 @@ async fn tasks_keep_their_order_and_their_versions(ground: Ground) {
         created: 1_795_334_475,
         keys_total: None,
         keys_moved: 0,
+        held: false,
         note: "a < b".to_owned(),
         extra: Extra::default(),
     };

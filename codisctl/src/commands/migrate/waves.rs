@@ -267,6 +267,7 @@ mod tests {
             created: 0,
             keys_total: keys.map(|(_, total)| total),
             keys_moved: keys.map_or(0, |(moved, _)| moved),
+            held: false,
             note: String::new(),
             extra: Extra::default(),
         };

@@ -35,6 +35,7 @@ pub fn migrate(
         created: now_ms / 1000,
         keys_total: None,
         keys_moved: 0,
+        held: false,
         note: String::new(),
         extra: Extra::default(),
     };

@@ -26,7 +26,7 @@ pub fn pause_tasks(cluster: &Cluster, numbers: &[u64]) -> Result<Plan, Refusal> 
     let mut plan = Plan::new(format!("pause {}", plural(numbers.len(), "task", "tasks")));
     for task in tasks_of(cluster, numbers, "pause") {
         let task = task?;
-        if task.state == MoveState::Paused {
+        if task.state == MoveState::Paused && !task.held {
             continue;
         }
         if cluster.slot(task.slot).is_some_and(|slot| slot.status == SlotStatus::Migrate) {
@@ -82,6 +82,7 @@ pub fn cancel_tasks(cluster: &Cluster, numbers: &[u64]) -> Result<Plan, Refusal>
                     from: to,
                     to: from,
                     state: MoveState::Pending,
+                    held: false,
                     keys_total: None,
                     keys_moved: 0,
                     note: "cancelled: goes back".to_owned(),
@@ -109,7 +110,7 @@ pub fn cancel_tasks(cluster: &Cluster, numbers: &[u64]) -> Result<Plan, Refusal>
 }
 
 fn in_state(task: &Versioned<Move>, state: MoveState) -> Versioned<Move> {
-    Versioned::new(Move { state, ..task.value.clone() }, task.version)
+    Versioned::new(Move { state, held: false, ..task.value.clone() }, task.version)
 }
 
 fn put(mut plan: Plan, tasks: Vec<Versioned<Move>>) -> Result<Plan, Refusal> {

@@ -102,7 +102,7 @@ pub(super) fn strays(cluster: &Cluster, group: GroupId, survey: &Survey) -> Vec<
 #[cfg(test)]
 mod tests {
     use codis_core::{Slot, Versioned};
-    use codis_redis::OneShot;
+    use codis_redis::{OneShot, Speed};
 
     use super::*;
 
@@ -133,7 +133,15 @@ mod tests {
         let mut by_slot = vec![SlotSize::default(); 1024];
         slots.iter().for_each(|slot| by_slot[usize::from(*slot)] = SlotSize { keys: 1, bytes: 10 });
         let zero = Duration::ZERO;
-        Survey { by_slot, big, sized: true, calibrated: true, took: zero, slowest_answer: zero }
+        Survey {
+            by_slot,
+            big,
+            sized: true,
+            calibrated: true,
+            speed: Speed::default(),
+            took: zero,
+            slowest_answer: zero,
+        }
     }
 
     fn options(allow_stall: bool) -> CheckOptions {

@@ -2,8 +2,8 @@
 
 use codis_core::{Addr, Cluster, Group, GroupId, ProxyKind, Server, SlotSet, Versioned, plan};
 use codis_redis::{
-    BigKey, Endpoint, Redis, RedisError, Route, ServerInfo, SurveyOptions, count_by_slot, kill_by_name,
-    native_counts, probe_move, scan_slots, survey,
+    BigKey, Endpoint, Redis, RedisError, Route, ServerInfo, Speed, SurveyOptions, count_by_slot,
+    kill_by_name, native_counts, probe_move, scan_slots, survey,
 };
 
 use super::{fit, queue::Wave, run::Run};
@@ -34,6 +34,8 @@ pub(crate) struct Ready {
     pub(crate) by_slot: Vec<u64>,
     /// Keys of fresh slots that would hold a server up for too long, the worst first.
     pub(crate) big: Vec<BigKey>,
+    /// How fast the source is, if keys that would hold it up for too long are to stay there.
+    pub(crate) spare: Option<Speed>,
 }
 
 /// Both ends and what is on them. Writes nothing to the store; on the servers it ends connections of
@@ -51,10 +53,11 @@ pub(crate) async fn check(run: &Run, cluster: &Cluster, wave: &Wave) -> Result<R
         Failure::redis(&what, &error).next("codisctl migrate run    once it is well again")
     };
     let fresh = wave.clean_slots();
-    let (by_slot, mut big) = contents(run, &ends, fresh.is_empty()).await.map_err(redis)?;
+    let Contents { by_slot, mut big, spare } = contents(run, &ends).await.map_err(redis)?;
+    // Those of slots that are on their way are met again when their turn comes.
     big.retain(|key| fresh.contains(key.slot));
     if fresh.is_empty() {
-        return Ok(Ready { ends, by_slot, big });
+        return Ok(Ready { ends, by_slot, big, spare });
     }
     if native {
         let there = native_counts(&route.to.addr, &route.connect).await.map_err(redis)?;
@@ -73,7 +76,7 @@ pub(crate) async fn check(run: &Run, cluster: &Cluster, wave: &Wave) -> Result<R
                 .next(format!("look at them on {}: SLOTSINFO, SCAN", route.to.addr)));
         }
         run.events.note(format!("{} {NATIVE_RISK}", route.from.addr));
-        return Ok(Ready { ends, by_slot, big });
+        return Ok(Ready { ends, by_slot, big, spare });
     }
     let strays = scan_slots(&route.to.addr, &route.connect, &fresh).await.map_err(redis)?;
     if strays.count > 0 {
@@ -89,43 +92,62 @@ pub(crate) async fn check(run: &Run, cluster: &Cluster, wave: &Wave) -> Result<R
         return Err(Failure::new(FailureKind::Unsafe, what, &route.to.addr, why).next(next));
     }
     probe_move(route, &fresh, run.lease()).await.map_err(redis)?;
-    Ok(Ready { ends, by_slot, big })
+    Ok(Ready { ends, by_slot, big, spare })
 }
 
-/// Keys of each slot on the source, and those that would hold a server up for too long: a native server's own command
-/// takes a key in one piece whatever its size, and a slot that is on its way has to arrive.
-async fn contents(run: &Run, ends: &Ends, on_their_way: bool) -> Result<(Vec<u64>, Vec<BigKey>), RedisError> {
+/// What is on the source.
+struct Contents {
+    by_slot: Vec<u64>,
+    big: Vec<BigKey>,
+    spare: Option<Speed>,
+}
+
+/// Keys of each slot on the source, and those that would hold a server up for too long. A native server's own command takes a key
+/// in one piece whatever its size.
+async fn contents(run: &Run, ends: &Ends) -> Result<Contents, RedisError> {
     let Route { from, connect, .. } = &ends.route;
-    if ends.native {
-        return Ok((native_counts(&from.addr, connect).await?, Vec::new()));
-    }
-    if on_their_way || run.options.allow_stall {
-        return Ok((count_by_slot(&from.addr, connect).await?, Vec::new()));
+    if ends.native || run.options.allow_stall {
+        let by_slot = match ends.native {
+            true => native_counts(&from.addr, connect).await?,
+            false => count_by_slot(&from.addr, connect).await?,
+        };
+        return Ok(Contents { by_slot, big: Vec::new(), spare: None });
     }
     let how = SurveyOptions { duty: None, budget: run.options.max_stall };
     let found = survey(&from.addr, connect, &how, |_| ()).await?;
-    Ok((found.by_slot.iter().map(|slot| slot.keys).collect(), found.big))
+    let by_slot = found.by_slot.iter().map(|slot| slot.keys).collect();
+    Ok(Contents { by_slot, big: found.big, spare: Some(found.speed) })
 }
 
 /// Takes from the wave what can move, if some of it cannot: slots with a key that would hold a server up for too long.
 /// What is left has failed; the others have their turn when the queue is looked at again.
 pub(crate) fn refuse_big(wave: &mut Wave, big: &[BigKey]) -> Result<(), Failure> {
-    let Some(worst) = big.first() else { return Ok(()) };
+    let Some(why) = too_big(big) else { return Ok(()) };
     let slots: SlotSet = big.iter().map(|key| key.slot).collect();
     wave.moving.clear();
     wave.fresh.retain(|item| slots.contains(item.slot.id));
     let what = format!("cannot move slots {slots} from group {} to {}", wave.from, wave.to);
+    Err(Failure::new(FailureKind::Unsafe, what, slots_place(&slots), why)
+        .next(format!("codisctl check-slot {slots}    names them; then: codisctl migrate run --allow-stall")))
+}
+
+/// Why these keys do not move, the worst first; `None` if there are none.
+pub(crate) fn too_big(big: &[BigKey]) -> Option<String> {
+    let worst = big.first()?;
     let stall = worst.one_shot.longest().as_secs_f64() * 1e3;
-    let why = format!(
+    Some(format!(
         "{} would keep a server busy for longer than allowed, the worst for about {stall:.0} ms: {}, a {} of {} {}",
         plan::plural(big.len(), "key", "keys"),
         worst.key.escape_ascii(),
         worst.kind.as_str(),
         worst.elements,
         worst.kind.elements()
-    );
-    Err(Failure::new(FailureKind::Unsafe, what, format!("slots/slot_{}", worst.slot), why)
-        .next(format!("codisctl check-slot {slots}    names them; then: codisctl migrate run --allow-stall")))
+    ))
+}
+
+/// Where slots are in the store.
+pub(crate) fn slots_place(slots: &SlotSet) -> String {
+    slots.iter().next().map_or_else(|| "slots".to_owned(), |slot| format!("slots/slot_{slot}"))
 }
 
 /// Both masters, really masters and able to pass keys on, with no mover's connection left on them, and, unless
@@ -141,7 +163,7 @@ pub(crate) async fn connect(run: &Run, cluster: &Cluster, wave: &Wave, what: &st
     })?;
     let owned = cluster.slots_using(wave.from).count().max(1) as u64;
     let need = source.used_memory / owned * wave.fresh.len() as u64;
-    enough_memory(&destination, need, from, to, what)?;
+    enough_memory(&destination, need, from, to)?;
     let route = Route {
         from: Endpoint { addr: from.addr.clone(), slaves: s_slaves },
         to: Endpoint { addr: to.addr.clone(), slaves: d_slaves },
@@ -196,27 +218,22 @@ async fn look(
 }
 
 /// The destination must have room for what will come, about `need` bytes: slots of a group hold about
-/// the same, and a key costs about the same on both sides.
-fn enough_memory(
-    destination: &ServerInfo,
-    need: u64,
-    from: &Server,
-    to: &Server,
-    what: &str,
-) -> Result<(), Failure> {
-    if fit::has_room(destination, need) {
+/// the same, and a key costs about the same on both sides. What is on its way already comes all the same.
+fn enough_memory(destination: &ServerInfo, need: u64, from: &Server, to: &Server) -> Result<(), Failure> {
+    if need == 0 || fit::has_room(destination, need) {
         return Ok(());
     }
-    let mb = |bytes: u64| bytes / (1 << 20);
+    let ServerInfo { used_memory, maxmemory, policy, .. } = destination;
+    let mb = |bytes: u64| bytes.div_ceil(1 << 20);
+    let what = format!("group {} has no room for these slots", to.group);
+    let place = format!("{}: {} of {} MB in use", to.addr, mb(*used_memory), mb(*maxmemory));
+    let beyond = mb((used_memory + need).saturating_sub(*maxmemory));
     let why = format!(
-        "{} MB of {} MB are in use and about {} MB would come from {} (policy {})",
-        mb(destination.used_memory),
-        mb(destination.maxmemory),
+        "about {} MB would come from {}, {beyond} MB more than there is room for (policy {policy})",
         mb(need),
-        from.addr,
-        destination.policy
+        from.addr
     );
-    Err(Failure::new(FailureKind::Unsafe, what, &to.addr, why)
+    Err(Failure::new(FailureKind::Unsafe, what, place, why)
         .next(format!("CONFIG SET maxmemory on {}, or move fewer slots", to.addr)))
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Wave {
     pub(crate) turns_back: bool,
     /// How the proxies are told.
     pub(crate) telling: Telling,
+    /// What is left of it waits for something that only people can change.
+    pub(crate) held: bool,
 }
 
 impl Item {
@@ -150,7 +152,8 @@ pub(crate) fn next(cluster: &Cluster, rules: &Rules<'_>) -> Next {
     let (from, to) = ends(first);
     let turns_back = first.turns_back();
     let number = first.task.wave();
-    let mut wave = Wave { from, to, number, fresh: Vec::new(), moving: Vec::new(), turns_back, telling };
+    let mut wave =
+        Wave { from, to, number, fresh: Vec::new(), moving: Vec::new(), turns_back, telling, held: false };
     // Told one by one, slots begin to move one by one; those that are on their way already arrive together.
     let many = !alone || is_moving(first) && !codis2;
     let with_first = |item: &&Item| {
@@ -259,6 +262,7 @@ mod tests {
                 created: 0,
                 keys_total: None,
                 keys_moved: 0,
+                held: false,
                 note: String::new(),
                 extra: Extra::default(),
             };

@@ -16,7 +16,9 @@ use tokio::task::{Id, JoinError, JoinSet};
 use super::{
     queue::{AtWork, Item, Next, Rules, Wave, next, telling},
     run::Run,
-    switch, wave,
+    switch,
+    task::GivenUp,
+    wave,
 };
 use crate::{Failure, FailureKind, audit};
 
@@ -164,6 +166,7 @@ impl AtWork {
 /// Does one thing. Safe to stop anywhere: see the table in the module's head.
 async fn carry_out(run: &Run, cluster: &Cluster, next: Next) -> Ended {
     let telling = telling(cluster, run.options.as_codis2);
+    let mut held = false;
     let (items, outcome) = match next {
         Next::Nothing => (Vec::new(), Ok(())),
         Next::Unblock(slots) => {
@@ -189,13 +192,19 @@ async fn carry_out(run: &Run, cluster: &Cluster, next: Next) -> Ended {
         }
         Next::Move(mut wave) => {
             let outcome = Box::pin(recorded(run, cluster, &mut wave)).await;
+            held = wave.held;
             // What the wave still holds: pre-flight may have refused a part of it.
             (wave.items().cloned().collect(), outcome)
         }
     };
     let Err(failure) = &outcome else { return Ended { given_up: BTreeSet::new(), outcome } };
     let given_up = items.iter().map(Item::number).collect();
-    run.give_up(items, failure).await;
+    let how = match failure.kind {
+        FailureKind::Interrupted => GivenUp::Stopped,
+        _ if held => GivenUp::Held,
+        _ => GivenUp::Failed,
+    };
+    run.give_up(items, how, failure).await;
     Ended { given_up, outcome }
 }
 

@@ -18,7 +18,7 @@ use super::{
     progress::Totals,
     queue::{Item, Wave},
     rounds,
-    task::{self, Task},
+    task::{self, GivenUp, Task},
 };
 use crate::{Context, Events, Failure, FailureKind};
 
@@ -97,15 +97,14 @@ async fn guarded(run: &Arc<Run>, guard: &Guard) -> Result<(), Failure> {
 
 impl Run {
     /// Notes in the tasks why they are not done. They are left for the next run, unless all has to be looked at anew.
-    pub(crate) async fn give_up(&self, mut items: Vec<Item>, failure: &Failure) {
+    pub(crate) async fn give_up(&self, mut items: Vec<Item>, how: GivenUp, failure: &Failure) {
         // Hand-overs that failed may have left connections behind.
         self.lock_clean().clear();
         if failure.stale {
             return;
         }
-        let stopped = failure.kind == FailureKind::Interrupted;
         let noted = items.iter_mut().filter_map(|item| {
-            let noted = item.task.give_up(stopped, failure.to_string());
+            let noted = item.task.give_up(how, failure.to_string());
             noted.then_some(item)
         });
         if let Err(second) = self.write_tasks(noted.collect()).await {

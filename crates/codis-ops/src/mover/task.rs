@@ -9,6 +9,17 @@ pub(crate) enum Task {
     Codis2(Versioned<GoTask>),
 }
 
+/// Why a task is left for the next run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GivenUp {
+    /// The run was asked to stop.
+    Stopped,
+    /// Something went wrong.
+    Failed,
+    /// It waits for something that only people can change, e.g. for room at the destination.
+    Held,
+}
+
 impl Task {
     /// A queue in its order.
     pub(crate) fn queue(cluster: &Cluster, codis2: bool) -> Vec<Self> {
@@ -40,9 +51,9 @@ impl Task {
         }
     }
 
-    /// Left alone until a person resumes it.
+    /// Left alone until a person resumes it. What a mover has paused is tried again by the next run.
     pub(crate) fn is_paused(&self) -> bool {
-        matches!(self, Self::Ours(task) if task.state == MoveState::Paused)
+        matches!(self, Self::Ours(task) if task.state == MoveState::Paused && !task.held)
     }
 
     /// Its move was cancelled half-way: what has moved goes back.
@@ -80,6 +91,7 @@ impl Task {
             Self::Ours(task) => {
                 task.value.state = MoveState::Migrating;
                 task.value.keys_total = Some(task.keys_moved + left);
+                task.value.held = false;
                 task.value.note.clear();
             }
             Self::Codis2(task) => task.value.status = MoveState::Migrating.as_str().to_owned(),
@@ -105,20 +117,24 @@ impl Task {
     }
 
     /// Notes why it was not done; false if there is nothing to write.
-    pub(crate) fn give_up(&mut self, stopped: bool, why: String) -> bool {
+    pub(crate) fn give_up(&mut self, how: GivenUp, why: String) -> bool {
         match self {
             Self::Ours(task) => {
-                if !stopped {
-                    task.value.state = MoveState::Error;
+                let task = &mut task.value;
+                task.held = how == GivenUp::Held;
+                match how {
+                    GivenUp::Stopped => {}
+                    GivenUp::Failed => task.state = MoveState::Error,
+                    GivenUp::Held => task.state = MoveState::Paused,
                 }
-                task.value.note = why;
+                task.note = why;
                 true
             }
             Self::Codis2(task) => {
-                if !stopped {
+                if how != GivenUp::Stopped {
                     task.value.status = MoveState::Error.as_str().to_owned();
                 }
-                !stopped
+                how != GivenUp::Stopped
             }
         }
     }

@@ -5,19 +5,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use codis_core::{Cluster, SlotSet};
+use codis_core::{Cluster, SlotSet, plan::plural};
 use codis_redis::{
-    BulkError, BulkOptions, BulkProgress, NativeOptions, Redis, RedisError, Route, SlotKeys, bulk_move,
-    native_counts, native_move, sample_slots, scan_slots,
+    BigKey, BulkError, BulkOptions, BulkProgress, NativeOptions, Redis, RedisError, Route, SlotKeys, Speed,
+    bulk_move, native_counts, native_move, sample_slots, scan_slots,
 };
 use codis_store::ErrorKind;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     RunOptions, Verify,
-    preflight::{self, Ends},
+    preflight::{self, Ends, Ready, slots_place, too_big},
     progress::Progress,
-    queue::Wave,
+    queue::{Item, Wave},
     run::Run,
     switch,
 };
@@ -63,11 +63,31 @@ async fn steps(
     let taken_over = !wave.moving.is_empty() || wave.turns_back;
     begin_tasks(run, wave, &ready.by_slot, progress).await?;
     switch::enter(run, wave, progress).await?;
-    move_keys(run, wave, ready.ends, taken_over, progress).await?;
-    switch::leave(run, wave, progress).await?;
-    run.finish(wave.moving.drain(..).collect()).await?;
+    let left = move_keys(run, wave, ready, taken_over, progress).await?;
+    let held = left_out(run, wave, &left);
+    if !wave.moving.is_empty() {
+        switch::leave(run, wave, progress).await?;
+        run.finish(wave.moving.drain(..).collect()).await?;
+    }
     run.totals().wave();
-    Ok(())
+    let Some((items, failure)) = held else { return Ok(()) };
+    wave.moving = items;
+    wave.held = true;
+    Err(failure)
+}
+
+/// Takes the slots from the wave whose keys have grown so much that they stay on the source. They stay in `migrate`.
+fn left_out(run: &Run, wave: &mut Wave, left: &[BigKey]) -> Option<(Vec<Item>, Failure)> {
+    let why = too_big(left)?;
+    let slots: SlotSet = left.iter().map(|key| key.slot).collect();
+    let (items, moving) =
+        std::mem::take(&mut wave.moving).into_iter().partition(|item| slots.contains(item.slot.id));
+    wave.moving = moving;
+    let what = format!("slots {slots} stay in migrate from group {} to {}", wave.from, wave.to);
+    let why = format!("{why}; it moves only when a client asks for it");
+    let failure = Failure::new(FailureKind::Failed, what, slots_place(&slots), why)
+        .next(format!("{} --allow-stall    or, when it is smaller or gone: {0}", run.again()));
+    Some((items, failure))
 }
 
 /// Notes in the tasks that they are being worked on, and how many keys there are to move.
@@ -86,14 +106,15 @@ async fn begin_tasks(
 }
 
 /// Moves all keys of the wave, however long it takes and whoever becomes master meanwhile, and makes sure
-/// that none is left on the source or its slaves.
+/// that none is left on the source or its slaves, but for keys that would hold a server up for too long: those are returned.
 async fn move_keys(
     run: &Run,
     wave: &mut Wave,
-    mut ends: Ends,
+    ready: Ready,
     taken_over: bool,
     progress: &mut Progress,
-) -> Result<(), Failure> {
+) -> Result<Vec<BigKey>, Failure> {
+    let Ready { mut ends, spare, .. } = ready;
     let slots = wave.slots();
     let what = format!(
         "cannot move the keys of slots {slots} from {} to {}",
@@ -102,11 +123,18 @@ async fn move_keys(
     let mut thorough = taken_over || run.options.verify == Verify::Full;
     let (mut rounds, mut failovers) = (0, 0);
     loop {
-        match move_once(run, wave, &ends, progress).await {
+        let big = match move_once(run, wave, &ends, spare, progress).await {
             Ok(Moved { tasks_changed: true, .. }) if !run.stop.is_cancelled() => {
                 return Err(changed(run, &what));
             }
-            Ok(Moved { retries, .. }) => thorough |= retries > 0,
+            Ok(Moved { retries, big, .. }) => {
+                thorough |= retries > 0;
+                big
+            }
+            Err(BulkError::Refused { answer, keys, .. }) if answer.starts_with("OOM") => {
+                wave.held = true;
+                return Err(no_room(run, wave, &ends.route, keys, &answer));
+            }
             Err(error) => {
                 // Perhaps because one of them is not the master any more.
                 match run.masters_now(wave, &what).await? {
@@ -122,15 +150,18 @@ async fn move_keys(
                 }
                 continue;
             }
-        }
+        };
         if run.stop.is_cancelled() {
             return Err(run.interrupted("the slots are in migrate and every key is reachable"));
         }
         run.events.emit(Event::Wave(progress.phase(WavePhase::Verify)));
-        let left = left_behind(&ends, &slots, thorough).await;
+        let stay: SlotSet = big.iter().map(|key| key.slot).collect();
+        let gone: SlotSet = slots.iter().filter(|slot| !stay.contains(*slot)).collect();
+        let left = left_behind(&ends, &gone, thorough).await;
         let left = left.map_err(|error| unverified(run, &what, &error))?;
         if left.count == 0 {
-            return settle(run, &ends, &what).await;
+            settle(run, &ends, &what).await?;
+            return Ok(big);
         }
         let route = &ends.route;
         rounds += 1;
@@ -157,6 +188,8 @@ struct Moved {
     retries: u64,
     /// Somebody has paused, cancelled or deleted a task meanwhile, and it was stopped for that.
     tasks_changed: bool,
+    /// Keys left on the source, the worst first.
+    big: Vec<BigKey>,
 }
 
 /// One scan and all hand-overs.
@@ -164,10 +197,11 @@ async fn move_once(
     run: &Run,
     wave: &mut Wave,
     ends: &Ends,
+    spare: Option<Speed>,
     progress: &mut Progress,
 ) -> Result<Moved, BulkError> {
     let RunOptions { max_stall, workers, rate, attempts, .. } = run.options;
-    let options = BulkOptions { max_stall, workers, rate, attempts };
+    let options = BulkOptions { max_stall, spare, workers, rate, attempts };
     let asked =
         Duration::from_millis(wave.items().map(|item| item.task.delay_ms()).max().unwrap_or_default());
     let delay = run.options.delay.unwrap_or(asked);
@@ -196,7 +230,7 @@ async fn move_once(
     shown.into_inner().unwrap_or_else(PoisonError::into_inner).keep();
     let moved = moved?;
     run.totals().bulk(&moved);
-    Ok(Moved { retries: moved.progress.retries, tasks_changed })
+    Ok(Moved { retries: moved.progress.retries, tasks_changed, big: moved.big })
 }
 
 /// Writes into the tasks how many of their keys have moved: once in a while, and at the end. Cancels `stop` and returns true if
@@ -285,6 +319,23 @@ async fn settle(run: &Run, ends: &Ends, what: &str) -> Result<(), Failure> {
         from.addr,
         run.again()
     )))
+}
+
+/// The destination does not take any more. Nothing but room helps, and the slots stay where they are meanwhile.
+fn no_room(run: &Run, wave: &Wave, route: &Route, keys: usize, answer: &str) -> Failure {
+    let (addr, keys) = (&route.to.addr, plural(keys, "key", "keys"));
+    let what = format!("group {} has no room for these slots", wave.to);
+    let why = format!(
+        "it refused {keys}: {answer}; slots {} stay in migrate, and keys that have not moved answer with an error until there is \
+         room",
+        wave.slots()
+    );
+    let tasks: Vec<String> = wave.items().take(1).map(|item| item.task.argument()).collect();
+    Failure::new(FailureKind::Failed, what, addr, why).next(format!(
+        "CONFIG SET maxmemory on {addr}, then: {}    or take them back: codisctl task cancel {}",
+        run.again(),
+        tasks.join(" ")
+    ))
 }
 
 fn stuck(run: &Run, what: &str, route: &Route, error: BulkError) -> Failure {

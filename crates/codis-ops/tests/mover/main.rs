@@ -2,6 +2,7 @@
 //! and that any run can be followed by another.
 
 #[cfg(test)]
+mod held;
 mod moves;
 #[cfg(test)]
 mod proxies;

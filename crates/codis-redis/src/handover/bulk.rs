@@ -1,6 +1,7 @@
 //! One scan, several workers, one end.
 
 use std::{
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -18,7 +19,7 @@ use super::{
     report::{BulkError, BulkProgress, BulkReport, Stall},
     worker::Worker,
 };
-use crate::{Found, RedisError, Scan, backoff::Backoff};
+use crate::{BigKey, Found, RedisError, Scan, Speed, backoff::Backoff, survey::worst_first};
 
 /// How often progress is told at most.
 const TELL_EVERY: Duration = Duration::from_millis(200);
@@ -28,6 +29,8 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 pub struct BulkOptions {
     /// How long a batch may keep a server busy.
     pub max_stall: Duration,
+    /// Leave keys on the source that would hold a server of this speed up for longer; `None`: move whatever there is.
+    pub spare: Option<Speed>,
     /// Batches in flight, each with a connection to either end.
     pub workers: usize,
     /// Keys per second at most.
@@ -38,7 +41,7 @@ pub struct BulkOptions {
 
 impl Default for BulkOptions {
     fn default() -> Self {
-        Self { max_stall: Duration::from_millis(5), workers: 4, rate: None, attempts: 8 }
+        Self { max_stall: Duration::from_millis(5), spare: None, workers: 4, rate: None, attempts: 8 }
     }
 }
 
@@ -65,6 +68,8 @@ struct State {
     next: Instant,
     told: Instant,
     error: Option<BulkError>,
+    /// Left on the source, by name.
+    big: BTreeMap<Vec<u8>, BigKey>,
 }
 
 /// Moves every key of `slots` that is on the source. The slots must be in `migrate` (or unserved), so
@@ -108,6 +113,7 @@ impl<'a> Job<'a> {
             next: begun,
             told: begun,
             error: None,
+            big: BTreeMap::new(),
         };
         Self {
             route,
@@ -144,15 +150,31 @@ impl<'a> Job<'a> {
         let options = self.route.connect.named(format!("{}.scan", self.route.connect.name));
         let mut scan = Scan::open(&self.route.from.addr, &options, slots, true).await?;
         while !self.is_over() {
-            let Some(page) = scan.page().await? else {
+            let Some(mut page) = scan.page().await? else {
                 self.lock().progress.scanned = true;
                 break;
             };
             self.lock().progress.found += page.len() as u64;
+            self.spare(&mut scan, &mut page).await?;
             tokio::select! {
                 () = self.queue.put(page) => {}
                 () = self.failed.cancelled() => break,
                 () = self.stop.cancelled() => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes those keys off a page that stay where they are for now.
+    async fn spare(&self, scan: &mut Scan, page: &mut Vec<Found>) -> Result<(), RedisError> {
+        let Some(speed) = self.options.spare else { return Ok(()) };
+        let budget = self.options.max_stall;
+        for suspect in
+            page.extract_if(.., |found| found.bytes > speed.harmless_bytes(budget)).collect::<Vec<_>>()
+        {
+            match scan.if_big(&suspect, speed, budget).await? {
+                Some(big) => drop(self.lock().big.insert(suspect.key, big)),
+                None => page.push(suspect),
             }
         }
         Ok(())
@@ -242,7 +264,11 @@ impl<'a> Job<'a> {
         let moving = state.moving;
         match state.error.take() {
             Some(error) => Err(error),
-            None => Ok(BulkReport { progress, moving, stopped: self.stop.is_cancelled() }),
+            None => {
+                let mut big: Vec<BigKey> = std::mem::take(&mut state.big).into_values().collect();
+                big.sort_by(worst_first);
+                Ok(BulkReport { progress, moving, stopped: self.stop.is_cancelled(), big })
+            }
         }
     }
 

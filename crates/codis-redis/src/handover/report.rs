@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use codis_core::Addr;
 use hdrhistogram::Histogram;
 
-use crate::RedisError;
+use crate::{BigKey, RedisError};
 
 /// How long servers were busy with one batch's commands: what a client may have had to wait.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub struct BulkReport {
     pub moving: Option<(Instant, Instant)>,
     /// True if it was asked to stop before everything had moved.
     pub stopped: bool,
+    /// Keys left on the source because they would hold a server up for too long, the worst first.
+    pub big: Vec<BigKey>,
 }
 
 /// Why a bulk move ended early. Everything moved so far stays moved and the rest stays on the source;

@@ -1,6 +1,6 @@
 //! What a single key is: type, elements, how its values compress; and how fast the server dumps keys.
 
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 
 use codis_core::slot_of_key;
 
@@ -51,19 +51,35 @@ impl Look {
     ) -> Result<Vec<BigKey>, RedisError> {
         let mut big = Vec::new();
         for (key, bytes) in std::mem::take(&mut self.suspects) {
-            if bytes <= speed.harmless_bytes(self.how.budget) {
-                continue;
-            }
-            let Some((shape, ttl)) = shape(redis, &key, bytes).await? else { continue };
-            let one_shot = speed.one_shot(&shape);
-            if one_shot.longest() > self.how.budget {
-                let Shape { kind, elements, .. } = shape;
-                big.push(BigKey { slot: slot_of_key(&key), key, kind, elements, bytes, ttl, one_shot });
-            }
+            big.extend(if_big(redis, key, bytes, speed, self.how.budget).await?);
         }
-        big.sort_by(|a, b| b.one_shot.longest().cmp(&a.one_shot.longest()).then_with(|| a.key.cmp(&b.key)));
+        big.sort_by(worst_first);
         Ok(big)
     }
+}
+
+/// By the stall, then by name.
+pub(crate) fn worst_first(a: &BigKey, b: &BigKey) -> Ordering {
+    b.one_shot.longest().cmp(&a.one_shot.longest()).then_with(|| a.key.cmp(&b.key))
+}
+
+/// The key, if moving it in one piece would hold a server of this speed up for longer than `budget`. Nothing is asked about one
+/// that takes too little memory for that.
+pub(crate) async fn if_big(
+    redis: &mut Redis,
+    key: Vec<u8>,
+    bytes: u64,
+    speed: Speed,
+    budget: Duration,
+) -> Result<Option<BigKey>, RedisError> {
+    if bytes <= speed.harmless_bytes(budget) {
+        return Ok(None);
+    }
+    let Some((shape, ttl)) = shape(redis, &key, bytes).await? else { return Ok(None) };
+    let one_shot = speed.one_shot(&shape);
+    let Shape { kind, elements, .. } = shape;
+    let slot = slot_of_key(&key);
+    Ok((one_shot.longest() > budget).then_some(BigKey { slot, key, kind, elements, bytes, ttl, one_shot }))
 }
 
 /// What a key is and how long it lives; `None` if it is gone.

@@ -11,9 +11,9 @@ use std::{
 
 use codis_core::{Addr, PROBE_KEYS, SLOT_COUNT, SlotId, slot_of_key};
 
-pub use one_shot::{Kind, OneShot};
+pub(crate) use describe::{if_big, worst_first};
+pub use one_shot::{Kind, OneShot, Speed};
 
-use self::one_shot::Speed;
 use crate::{ConnectOptions, Redis, RedisCause, RedisError, Reply, scan::scan_reply};
 
 /// Keys looked at in one step: some tenths of a millisecond of the server's time; more where it need not be spared.
@@ -77,6 +77,8 @@ pub struct Survey {
     pub sized: bool,
     /// The stalls are for this server, not only for one like ours.
     pub calibrated: bool,
+    /// How fast the server is, for those who judge single keys later.
+    pub speed: Speed,
     /// How long it took.
     pub took: Duration,
     /// Longest wait for an answer: what the server was busy with, for whomever, and the way there and back.
@@ -124,6 +126,7 @@ pub async fn survey(
         big,
         sized,
         calibrated,
+        speed,
         took: begun.elapsed(),
         slowest_answer: look.slowest_answer,
     })

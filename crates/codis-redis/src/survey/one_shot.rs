@@ -137,7 +137,7 @@ impl OneShot {
 
 /// How much longer things take here than where they were measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Speed(f64);
+pub struct Speed(f64);
 
 impl Default for Speed {
     fn default() -> Self {
@@ -172,7 +172,7 @@ impl Speed {
         clippy::cast_sign_loss,
         reason = "a positive number far below its limits"
     )]
-    pub(super) fn harmless_bytes(self, budget: Duration) -> u64 {
+    pub(crate) fn harmless_bytes(self, budget: Duration) -> u64 {
         (budget.as_secs_f64() * 1e9 / (DEAREST_BYTE * self.0)) as u64
     }
 }

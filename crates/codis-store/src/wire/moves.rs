@@ -18,16 +18,17 @@ pub(crate) fn move_from(task: u64, data: &[u8]) -> Result<Move> {
     let keys_moved = fields.take_if_there("keys_moved")?.unwrap_or_default();
     // For people who look at the node; it follows from the two above.
     fields.take_raw("percent");
+    let held = fields.take_if_there("held")?.unwrap_or_default();
     let note = fields.take_if_there("note")?.unwrap_or_default();
     let mut extra = Vec::new();
     fields.rest("", &mut extra);
     let extra = Extra(extra);
-    Ok(Move { task, slot, from, to, state, wave, created, keys_total, keys_moved, note, extra })
+    Ok(Move { task, slot, from, to, state, wave, created, keys_total, keys_moved, held, note, extra })
 }
 
 /// Writes a task.
 pub(crate) fn move_json(task: &Move) -> String {
-    Object::new()
+    let object = Object::new()
         .field("slot_id", &task.slot.get())
         .field("from", &task.from.0)
         .field("new_group", &task.to.0)
@@ -36,10 +37,9 @@ pub(crate) fn move_json(task: &Move) -> String {
         .field("create_at", &task.created.to_string())
         .field("percent", &task.percent())
         .field("keys_total", &task.keys_total)
-        .field("keys_moved", &task.keys_moved)
-        .field("note", &task.note)
-        .extra("", &task.extra.0, &[])
-        .finish()
+        .field("keys_moved", &task.keys_moved);
+    let object = if task.held { object.field("held", &true) } else { object };
+    object.field("note", &task.note).extra("", &task.extra.0, &[]).finish()
 }
 
 #[cfg(test)]
