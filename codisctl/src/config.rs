@@ -33,6 +33,7 @@ pub(crate) struct Settings {
     pub(crate) shown: Vec<Setting>,
     /// What a person should know of the settings file.
     pub(crate) warnings: Vec<String>,
+    file: config::File,
 }
 
 /// A setting in force.
@@ -141,7 +142,12 @@ impl Settings {
         ];
         let warnings = file.warnings().to_vec();
         let (yes, dry_run) = (global.yes, global.dry_run);
-        Ok(Self { store, product, password, output, timeout, yes, dry_run, shown, warnings })
+        Ok(Self { store, product, password, output, timeout, yes, dry_run, shown, warnings, file })
+    }
+
+    /// What the settings file says, for what only some verbs need.
+    pub(crate) fn file(&self) -> &config::File {
+        &self.file
     }
 
     /// The store, or how to name one.

@@ -4,6 +4,7 @@
 //! plan, asks, has it carried out, and says how to go on.
 
 mod action;
+mod alert;
 mod audit;
 mod check_slot;
 mod completion;
@@ -54,6 +55,9 @@ pub(crate) enum Noun {
     /// The queue of slots to move
     #[command(subcommand)]
     Task(task::Task),
+    /// What people were told of, and what they say to it
+    #[command(subcommand)]
+    Alert(alert::Alert),
     Audit(audit::AuditArgs),
     /// The lock on the topology: who holds it
     #[command(subcommand)]
@@ -84,6 +88,7 @@ pub(crate) async fn run(session: &Session, noun: &Noun) -> Done {
         Noun::Proxy(verb) => proxy::run(session, verb).await,
         Noun::Migrate(verb) => migrate::run(session, verb).await,
         Noun::Task(verb) => task::run(session, verb).await,
+        Noun::Alert(verb) => alert::run(session, verb).await,
         Noun::Audit(args) => audit::run(session, args).await,
         Noun::Lock(verb) => lock::run(session, verb).await,
         Noun::Action(verb) => action::run(session, verb).await,

@@ -6,6 +6,7 @@
 
 pub mod actions;
 mod admit;
+pub mod alerts;
 mod announce;
 mod apply;
 pub mod audit;

@@ -9,72 +9,11 @@ use std::{fs, path::Path};
 use codis_core::nearest;
 use toml::de::{DeTable, DeValue};
 
+use super::keys::{KEYS, Takes, duration, is_table, tables_in};
 use crate::{Failure, FailureKind, Secret};
-
-/// What a key takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Takes {
-    /// Any text.
-    Text,
-    /// A duration such as `10s`.
-    Duration,
-    /// One of these words.
-    OneOf(&'static [&'static str]),
-}
-
-impl Takes {
-    fn describe(self) -> String {
-        match self {
-            Self::Text => "text in double quotes".to_owned(),
-            Self::Duration => "a duration in double quotes: a number with ms, s or m".to_owned(),
-            Self::OneOf(words) => format!("one of {}, in double quotes", words.join(", ")),
-        }
-    }
-}
-
-/// One key of the file.
-#[derive(Debug)]
-pub struct Key {
-    /// The table it stands in; empty for the top of the file.
-    pub table: &'static str,
-    /// Its name.
-    pub name: &'static str,
-    /// What it takes.
-    pub takes: Takes,
-    /// What to write, for error messages and the documentation.
-    pub example: &'static str,
-}
-
-impl Key {
-    /// `table.name`, or `name` at the top.
-    pub fn path(&self) -> String {
-        if self.table.is_empty() { self.name.to_owned() } else { format!("{}.{}", self.table, self.name) }
-    }
-}
-
-/// Every key there is. `docs/configuration.md` describes the same ones; a test compares.
-pub const KEYS: &[Key] = &[
-    Key { table: "", name: "product", takes: Takes::Text, example: "product = \"feed\"" },
-    Key { table: "", name: "output", takes: OUTPUT, example: "output = \"table\"" },
-    Key { table: "", name: "timeout", takes: Takes::Duration, example: "timeout = \"10s\"" },
-    Key {
-        table: "",
-        name: "password_file",
-        takes: Takes::Text,
-        example: "password_file = \"/etc/codis/password\"",
-    },
-    Key {
-        table: "store",
-        name: "address",
-        takes: Takes::Text,
-        example: "address = \"zk://10.0.7.11:2181,10.0.7.12:2181\"",
-    },
-];
 
 /// Tables of other programs, which check them themselves.
 const OTHERS: [&str; 1] = ["proxy"];
-
-const OUTPUT: Takes = Takes::OneOf(&["table", "json", "plain"]);
 
 /// What a file says; `None` where it says nothing.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -83,6 +22,8 @@ pub struct File {
     values: Vec<Value>,
     /// One that stands in the file itself, and its line.
     password: Option<(Secret, usize)>,
+    /// The same for the mail server.
+    mail_password: Option<(Secret, usize)>,
     warnings: Vec<String>,
 }
 
@@ -142,6 +83,20 @@ impl File {
         self.password = Some((password, line));
     }
 
+    /// The password of the mail server that stands in the file itself.
+    pub fn mail_password(&self) -> Option<&Secret> {
+        self.mail_password.as_ref().map(|(secret, _)| secret)
+    }
+
+    pub(super) fn put_mail_password(&mut self, password: Secret, line: usize) {
+        self.mail_password = Some((password, line));
+    }
+
+    /// Takes a value out.
+    pub(super) fn forget(&mut self, path: &str) {
+        self.values.retain(|value| value.path != path);
+    }
+
     pub(super) fn warn(&mut self, warning: String) {
         self.warnings.push(warning);
     }
@@ -151,7 +106,7 @@ impl File {
     }
 
     /// What is wrong with a value that is text, as its key wants, but not the right one.
-    pub(super) fn wrong(&self, path: &str, why: impl std::fmt::Display) -> Failure {
+    pub(crate) fn wrong(&self, path: &str, why: impl std::fmt::Display) -> Failure {
         let (line, place) = self.value(path).map_or((0, ""), |value| (value.line, &value.place));
         let example = KEYS.iter().find(|key| key.path() == path).map_or("", |key| key.example);
         let what = title(&self.name, line, &format!("wrong value for `{path}`"));
@@ -202,23 +157,12 @@ fn parse(text: &str, name: &str) -> Result<File, Failure> {
     })?;
     let mut file = File::named(name);
     for (key, value) in document.get_ref() {
-        let at = key.span().start;
         match value.get_ref() {
             DeValue::Table(_) if OTHERS.contains(&key.get_ref().as_ref()) => {}
-            DeValue::Table(table) if is_table(key.get_ref()) => {
-                for (inner, value) in table {
-                    let at = inner.span().start;
-                    file.values.push(source.take(key.get_ref(), inner.get_ref(), at, value.get_ref())?);
-                }
-            }
-            value => file.values.push(source.take("", key.get_ref(), at, value)?),
+            value => source.walk(&mut file, "", key.get_ref(), key.span().start, value)?,
         }
     }
     Ok(file)
-}
-
-fn is_table(name: &str) -> bool {
-    !name.is_empty() && KEYS.iter().any(|key| key.table == name)
 }
 
 struct Source<'a> {
@@ -227,6 +171,28 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
+    /// Takes a key, or all keys of a table.
+    fn walk(
+        &self,
+        file: &mut File,
+        table: &str,
+        name: &str,
+        at: usize,
+        value: &DeValue<'_>,
+    ) -> Result<(), Failure> {
+        let path = if table.is_empty() { name.to_owned() } else { format!("{table}.{name}") };
+        let DeValue::Table(inner) = value else {
+            file.values.push(self.take(table, name, at, value)?);
+            return Ok(());
+        };
+        if !is_table(&path) {
+            return Err(self.unknown(table, name, &path, at));
+        }
+        inner.iter().try_for_each(|(key, value)| {
+            self.walk(file, &path, key.get_ref(), key.span().start, value.get_ref())
+        })
+    }
+
     /// The value of a key, or what is wrong with the key or the value.
     fn take(&self, table: &str, name: &str, at: usize, value: &DeValue<'_>) -> Result<Value, Failure> {
         let path = if table.is_empty() { name.to_owned() } else { format!("{table}.{name}") };
@@ -237,21 +203,31 @@ impl Source<'_> {
             let what = format!("wrong value for `{path}`");
             self.failure(at, &what, why, &format!("write `{}`", key.example))
         };
-        let DeValue::String(text) = value else {
-            return Err(wrong(format!("it takes {}, not {}", key.takes.describe(), type_name(value))));
+        let refused = |found: String| Err(wrong(format!("it takes {}, not {found}", key.takes.describe())));
+        let text = match (key.takes, value) {
+            (Takes::Number(least, most), DeValue::Integer(number)) => {
+                match u64::from_str_radix(number.as_str(), number.radix()) {
+                    Ok(number) if (least..=most).contains(&number) => number.to_string(),
+                    _ => return refused(format!("`{}`", number.as_str())),
+                }
+            }
+            (Takes::Flag, DeValue::Boolean(flag)) => flag.to_string(),
+            (Takes::Number(..) | Takes::Flag, _) => return refused(type_name(value).to_owned()),
+            (takes, DeValue::String(text)) => {
+                let fits = match takes {
+                    Takes::OneOf(words) => words.contains(&text.as_ref()),
+                    Takes::Duration => duration(text).is_ok(),
+                    _ => true,
+                };
+                if !fits {
+                    return refused(format!("`{text}`"));
+                }
+                text.to_string()
+            }
+            _ => return refused(type_name(value).to_owned()),
         };
-        match key.takes {
-            Takes::OneOf(words) if !words.contains(&text.as_ref()) => {
-                Err(wrong(format!("it takes {}, not `{text}`", key.takes.describe())))
-            }
-            Takes::Duration if super::duration(text).is_err() => {
-                Err(wrong(format!("it takes {}, not `{text}`", key.takes.describe())))
-            }
-            _ => {
-                let (line, place) = self.place(at);
-                Ok(Value { path, text: text.to_string(), line, place })
-            }
-        }
+        let (line, place) = self.place(at);
+        Ok(Value { path, text, line, place })
     }
 
     fn unknown(&self, table: &str, name: &str, path: &str, at: usize) -> Failure {
@@ -259,14 +235,17 @@ impl Source<'_> {
         let names: Vec<&str> = here.map(|key| key.name).collect();
         let place =
             if table.is_empty() { "the top of the file".to_owned() } else { format!("the table [{table}]") };
+        let tables: Vec<String> = tables_in(table).iter().map(|name| format!("[{name}]")).collect();
         let mut why = format!("{place} has: {}", names.join(", "));
-        if table.is_empty() {
-            why.push_str(", and the table [store]");
+        match &tables[..] {
+            [] => {}
+            [one] => why.push_str(&format!(", and the table {one}")),
+            all => why.push_str(&format!(", and the tables {}", all.join(", "))),
         }
         let next = match nearest(name, &names) {
-            _ if table.is_empty() && is_table(name) => {
-                let example = KEYS.iter().find(|key| key.table == name).map_or("", |key| key.example);
-                format!("write `[{name}]`, and `{example}` on a line below it")
+            _ if is_table(path) => {
+                let example = KEYS.iter().find(|key| key.table == path).map_or("", |key| key.example);
+                format!("write `[{path}]`, and `{example}` on a line below it")
             }
             Some(near) => format!("write `{near}`"),
             None => "remove the line; all keys are described in docs/configuration.md".to_owned(),
@@ -339,7 +318,7 @@ mod tests {
         insta::assert_snapshot!(refuse("[porxy]\nlisten = \"x\"\n"), @"
         codis.toml line 1: unknown key `porxy`
         /etc/codis.toml:1:2   [porxy]
-        the top of the file has: product, output, timeout, password_file, and the table [store]
+        the top of the file has: product, output, timeout, password_file, and the tables [store], [alert]
         remove the line; all keys are described in docs/configuration.md
         ");
     }
@@ -349,7 +328,7 @@ mod tests {
         insta::assert_snapshot!(refuse("timeout = 10\n"), @r#"
         codis.toml line 1: wrong value for `timeout`
         /etc/codis.toml:1:1   timeout = 10
-        it takes a duration in double quotes: a number with ms, s or m, not a number
+        it takes a duration in double quotes: a number with ms, s, m, h or d, not a number
         write `timeout = "10s"`
         "#);
         insta::assert_snapshot!(refuse("output = \"yaml\"\n"), @r#"
@@ -361,9 +340,35 @@ mod tests {
         insta::assert_snapshot!(refuse("store = \"zk://10.0.7.11:2181\"\n"), @r#"
         codis.toml line 1: unknown key `store`
         /etc/codis.toml:1:1   store = "zk://10.0.7.11:2181"
-        the top of the file has: product, output, timeout, password_file, and the table [store]
+        the top of the file has: product, output, timeout, password_file, and the tables [store], [alert]
         write `[store]`, and `address = "zk://10.0.7.11:2181,10.0.7.12:2181"` on a line below it
         "#);
+    }
+
+    #[test]
+    fn tables_stand_in_tables() {
+        let text = "[alert]\nlang = \"zh\"\n[alert.mail]\nto = \"li@example.com\"\n";
+        let file = parse(text, "codis.toml").unwrap();
+        assert_eq!((file.get("alert.lang"), file.get("alert.mail.to")), (Some("zh"), Some("li@example.com")));
+        assert_eq!(file.origin("alert.mail.to").as_deref(), Some("codis.toml line 4"));
+        insta::assert_snapshot!(refuse("[alert.mail]\nsmtp = \"x\"\n"), @"
+        codis.toml line 2: unknown key `alert.mail.smtp`
+        /etc/codis.toml:2:1   smtp = \"x\"
+        the table [alert.mail] has: server, security, from, to, user, password_file, ca_file, timeout
+        remove the line; all keys are described in docs/configuration.md
+        ");
+        insta::assert_snapshot!(refuse("[alert]\nmail = \"x\"\n"), @r#"
+        codis.toml line 2: unknown key `alert.mail`
+        /etc/codis.toml:2:1   mail = "x"
+        the table [alert] has: lang, send_interval, recover_after, texts, and the tables [alert.mail], [alert.webhook]
+        write `[alert.mail]`, and `server = "smtp.example.com:587"` on a line below it
+        "#);
+        insta::assert_snapshot!(refuse("[alert.mial]\nto = \"x\"\n"), @"
+        codis.toml line 1: unknown key `alert.mial`
+        /etc/codis.toml:1:8   [alert.mial]
+        the table [alert] has: lang, send_interval, recover_after, texts, and the tables [alert.mail], [alert.webhook]
+        remove the line; all keys are described in docs/configuration.md
+        ");
     }
 
     #[test]

@@ -1,0 +1,153 @@
+//! Every key of `codis.toml`, what it takes, and what to write.
+
+use std::time::Duration;
+
+/// What a key takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// Any text.
+    Text,
+    /// A duration such as `10s`.
+    Duration,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A whole number between these two.
+    Number(u64, u64),
+    /// Yes or no.
+    Flag,
+}
+
+impl Takes {
+    pub(super) fn describe(self) -> String {
+        match self {
+            Self::Text => "text in double quotes".to_owned(),
+            Self::Duration => "a duration in double quotes: a number with ms, s, m, h or d".to_owned(),
+            Self::OneOf(words) => format!("one of {}, in double quotes", words.join(", ")),
+            Self::Number(least, most) => format!("a whole number from {least} to {most}"),
+            Self::Flag => "true or false".to_owned(),
+        }
+    }
+}
+
+/// One key of the file.
+#[derive(Debug)]
+pub struct Key {
+    /// The table it stands in; empty for the top of the file.
+    pub table: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes.
+    pub takes: Takes,
+    /// What to write, for error messages and the documentation.
+    pub example: &'static str,
+}
+
+impl Key {
+    /// `table.name`, or `name` at the top.
+    pub fn path(&self) -> String {
+        if self.table.is_empty() { self.name.to_owned() } else { format!("{}.{}", self.table, self.name) }
+    }
+}
+
+const fn key(table: &'static str, name: &'static str, takes: Takes, example: &'static str) -> Key {
+    Key { table, name, takes, example }
+}
+
+const OUTPUT: Takes = Takes::OneOf(&["table", "json", "plain"]);
+
+/// Every key there is. `docs/configuration.md` describes the same ones; a test compares.
+pub const KEYS: &[Key] = &[
+    key("", "product", Takes::Text, "product = \"feed\""),
+    key("", "output", OUTPUT, "output = \"table\""),
+    key("", "timeout", Takes::Duration, "timeout = \"10s\""),
+    key("", "password_file", Takes::Text, "password_file = \"/etc/codis/password\""),
+    key("store", "address", Takes::Text, "address = \"zk://10.0.7.11:2181,10.0.7.12:2181\""),
+    key("alert", "lang", Takes::OneOf(&["en", "zh"]), "lang = \"en\""),
+    key("alert", "send_interval", Takes::Duration, "send_interval = \"300s\""),
+    key("alert", "recover_after", Takes::Duration, "recover_after = \"10s\""),
+    key("alert", "texts", Takes::Text, "texts = \"/etc/codis/alerts.toml\""),
+    key("alert.mail", "server", Takes::Text, "server = \"smtp.example.com:587\""),
+    key("alert.mail", "security", Takes::OneOf(&["none", "starttls", "tls"]), "security = \"starttls\""),
+    key("alert.mail", "from", Takes::Text, "from = \"Codis <codis@example.com>\""),
+    key("alert.mail", "to", Takes::Text, "to = \"li@example.com; wang@example.com\""),
+    key("alert.mail", "user", Takes::Text, "user = \"codis@example.com\""),
+    key("alert.mail", "password_file", Takes::Text, "password_file = \"/etc/codis/mail-password\""),
+    key("alert.mail", "ca_file", Takes::Text, "ca_file = \"/etc/codis/mail-ca.pem\""),
+    key("alert.mail", "timeout", Takes::Duration, "timeout = \"30s\""),
+    key("alert.webhook", "url", Takes::Text, "url = \"https://chat.example.com/hook\""),
+    key("alert.webhook", "url_file", Takes::Text, "url_file = \"/etc/codis/webhook-url\""),
+    key("alert.webhook", "template", Takes::Text, "template = \"/etc/codis/webhook.json\""),
+    key("alert.webhook", "ca_file", Takes::Text, "ca_file = \"/etc/codis/chat-ca.pem\""),
+    key("alert.webhook", "timeout", Takes::Duration, "timeout = \"10s\""),
+];
+
+/// A duration as people write it: `500ms`, `10s`, `2m`, `6h`, `14d`.
+///
+/// # Errors
+/// What a duration looks like, if this is none.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => 0,
+    };
+    match digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
+        Some(ms) if ms > 0 => Ok(Duration::from_millis(ms)),
+        _ => Err(format!("`{text}` is not a duration (a number with ms, s, m, h or d, e.g. 10s)")),
+    }
+}
+
+/// A table that has keys, or tables with keys in it.
+pub(super) fn is_table(name: &str) -> bool {
+    let below =
+        |table: &str| table.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    !name.is_empty() && KEYS.iter().any(|key| below(key.table))
+}
+
+/// The tables right below a table.
+pub(super) fn tables_in(table: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for key in KEYS {
+        let rest = if table.is_empty() {
+            Some(key.table)
+        } else {
+            key.table.strip_prefix(table).and_then(|rest| rest.strip_prefix('.'))
+        };
+        let Some(first) = rest.and_then(|rest| rest.split('.').next()).filter(|first| !first.is_empty())
+        else {
+            continue;
+        };
+        let name = if table.is_empty() { first.to_owned() } else { format!("{table}.{first}") };
+        if !found.contains(&name) {
+            found.push(name);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("6h"), Ok(Duration::from_secs(21_600)));
+        assert_eq!(duration("1d"), Ok(Duration::from_secs(86_400)));
+        for wrong in ["10", "0s", "s", "-1s", "1w", "99999999999999999999s", ""] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn tables_stand_in_tables() {
+        assert_eq!(tables_in("alert"), ["alert.mail", "alert.webhook"]);
+        assert!(is_table("alert") && is_table("alert.mail") && !is_table("aler") && !is_table(""));
+    }
+}
