@@ -7,6 +7,7 @@
 
 mod action;
 mod cluster;
+pub mod duty;
 mod extra;
 mod finding;
 mod go_config;
