@@ -6,6 +6,7 @@
 mod action;
 mod alert;
 mod audit;
+mod bigkeys;
 mod check_slot;
 mod completion;
 mod config;
@@ -46,6 +47,8 @@ pub(crate) enum Noun {
     Slot(slot::Slot),
     #[command(name = "check-slot")]
     CheckSlot(check_slot::CheckSlotArgs),
+    #[command(name = "bigkeys")]
+    BigKeys(bigkeys::BigKeysArgs),
     /// Proxies, and the fences they leave
     #[command(subcommand)]
     Proxy(proxy::Proxy),
@@ -85,6 +88,7 @@ pub(crate) async fn run(session: &Session, noun: &Noun) -> Done {
         Noun::Server(verb) => server::run(session, verb).await,
         Noun::Slot(verb) => slot::run(session, verb).await,
         Noun::CheckSlot(args) => check_slot::run(session, args).await,
+        Noun::BigKeys(args) => bigkeys::run(session, args).await,
         Noun::Proxy(verb) => proxy::run(session, verb).await,
         Noun::Migrate(verb) => migrate::run(session, verb).await,
         Noun::Task(verb) => task::run(session, verb).await,

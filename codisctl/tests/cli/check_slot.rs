@@ -56,6 +56,43 @@ fn a_slot_with_a_big_key_cannot_move_unless_stalls_are_allowed() {
     assert!(generous.ends_with("1 ok, 0 blocked\n"), "{generous}");
 }
 
+/// The commands that a server has carried out since its statistics were reset and that change something.
+fn writes(server: &RedisServer) -> Vec<String> {
+    let mut client = server.client();
+    let stats = client.call(&["INFO", "commandstats"]).unwrap().text();
+    let names = stats.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split([':', '|']).next());
+    let changes =
+        |name: &&str| format!("{:?}", client.call(&["COMMAND", "INFO", name]).unwrap()).contains("\"write\"");
+    names.filter(changes).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_check_writes_and_deletes_nothing() {
+    need!("redis");
+    let (desk, servers) = desk();
+    let sizes = |servers: &[RedisServer]| -> Vec<String> {
+        servers.iter().map(|server| server.client().call(&["DBSIZE"]).unwrap().text()).collect()
+    };
+    // What would be seen.
+    servers[2].client().call(&["DEL", "nothing"]).unwrap();
+    assert_eq!(writes(&servers[2]), ["del"]);
+    let before = (desk.tree(), sizes(&servers));
+    for server in &servers {
+        server.client().call(&["CONFIG", "RESETSTAT"]).unwrap();
+    }
+    for masters in [&[][..], &["--masters"]] {
+        let args = [&["check-slot", "--all", "--to", "2", "--fast"], masters].concat();
+        let ran = desk.run(&args);
+        assert!(matches!(ran.status, 3 | 4), "{}", ran.all());
+        let group = desk.run(&[&["check-slot", "--group", "1", "--fast"], masters].concat());
+        assert_eq!(group.status, 3, "{}", group.all());
+    }
+    for server in &servers {
+        assert_eq!(writes(server), Vec::<String>::new());
+    }
+    assert_eq!((desk.tree(), sizes(&servers)), before);
+}
+
 #[test]
 fn the_destination_must_have_room_and_no_keys_of_the_slots() {
     need!("redis");
@@ -98,4 +135,34 @@ fn mistakes_are_told_before_anything_is_looked_at() {
     ");
     assert_eq!(desk.run(&["check-slot"]).status, 2);
     assert_eq!(desk.run(&["check-slot", "1024"]).status, 2);
+}
+
+#[test]
+fn the_largest_keys_by_bytes_elements_and_stall() {
+    need!("redis");
+    let (desk, servers) = desk();
+    let mut client = servers[2].client();
+    client.call(&["SET", "blob", &"x".repeat(2_000_000), "PX", "7200000"]).unwrap();
+    let before = desk.tree();
+    let json =
+        |args: &[&str]| desk.run(&[&["bigkeys", "--fast", "--output", "json"], args].concat()).ok().json();
+    let all = json(&[]);
+    let names = |found: &serde_json::Value| -> Vec<String> {
+        let keys = found["keys"].as_array().unwrap().iter();
+        keys.map(|key| key["key"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&all)[..2], [key_in(97), "blob".to_owned()]);
+    assert_eq!((&all["groups"][0]["role"], &all["groups"][1]["role"]), (&"slave".into(), &"master".into()));
+    assert_eq!(names(&json(&["--by", "elements", "--top", "1"])), ["blob"], "its bytes");
+    assert_eq!(names(&json(&["--by", "stall", "--top", "1"])), [key_in(97)]);
+    assert_eq!(names(&json(&["--type", "hash"])), [key_in(97)]);
+    assert_eq!(names(&json(&["--slots", "97"])), [key_in(97)]);
+    assert_eq!(names(&json(&["--group", "2", "--top", "1"])), ["blob"]);
+    let table = desk.run(&["bigkeys", "--fast", "--top", "2"]).ok().out;
+    assert!(table.starts_with("key "), "{table}");
+    assert!(table.contains(" hash      60 000 ") && table.contains("  string "), "{table}");
+    assert!(table.contains("\n2 groups, 1 on slaves: 3 keys, "), "{table}");
+    assert_eq!(desk.tree(), before);
+    let missing = desk.run(&["bigkeys", "--group", "9"]);
+    assert_eq!(missing.status, 1, "{}", missing.all());
 }

@@ -11,6 +11,7 @@ mod announce;
 mod apply;
 pub mod audit;
 pub mod balance;
+pub mod big;
 pub mod browse;
 pub mod check;
 pub mod config;

@@ -2,6 +2,8 @@
 //! requests half done. It sleeps past its session; a successor completes the work, clients go on and delete keys; then it wakes up, with
 //! that very write next. It must do no harm.
 //!
+//! It sleeps beside a ZooKeeper: a local store is one file, and who stops while it writes there keeps all others out, as it tells them.
+//!
 //! Three flows: a move, a move that is taken back, a move that is paused half-way. Each can stop at every write to the store or to a
 //! server. The ordinary tests take some of them, chosen by what they write; `CODIS_TEST_STOPS=all` takes all, and also all deaths
 //! in the flow that is paused (those of the others are in `crashes.rs` and `cancel.rs`).
@@ -72,6 +74,8 @@ impl Scene {
         config.slots = Some(slots.clone());
         // Whoever sleeps does not answer.
         config.timeout = Duration::from_secs(3);
+        // Many scenes share a machine, and it is the sleepers that count.
+        config.pause = Duration::from_millis(25);
         let ledger = Ledger::start(config);
         Self { product, slots, ledger }
     }
@@ -146,7 +150,8 @@ impl Scene {
     /// Pauses the tasks that are left; those of a quick mover may be done.
     fn pause(&self) {
         for state in ["migrating", "pending"] {
-            drop(self.product.ctl_ok(&["task", "pause", "--state", state]));
+            // Refused when the mover has noted its progress in between.
+            eventually(SOON, || self.product.ctl(&["task", "pause", "--state", state]).status.success());
         }
     }
 
@@ -225,6 +230,14 @@ async fn mover_at(scene: &Scene, flow: Flow, nth: u64, fault: Fault) -> bool {
     slept || !ended
 }
 
+/// The long form takes minutes.
+#[expect(clippy::print_stdout, reason = "whoever waits wants to know")]
+fn progress(flow: Flow, fault: Fault, who: &str, nth: u64) {
+    if nth.is_multiple_of(10) {
+        println!("{flow:?}: {who} {fault:?}, {nth} points hold");
+    }
+}
+
 /// The writes of a flow's mover in peace, in their order.
 async fn writes_of(scene: &Scene, flow: Flow) -> Vec<String> {
     scene.prepare(flow).await;
@@ -241,6 +254,7 @@ async fn mover_everywhere(flow: Flow, fault: Fault, store: Store, words: &[&str]
     if all_points() {
         let mut nth = 1;
         while mover_at(&scene, flow, nth, fault).await {
+            progress(flow, fault, "mover", nth);
             (points, nth) = (nth, nth + 1);
             assert!(nth < TOO_MANY);
         }
@@ -270,13 +284,13 @@ async fn a_mover_that_sleeps_in_a_move_does_no_harm_when_it_wakes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mover_that_sleeps_on_a_way_back_does_no_harm_when_it_wakes() {
     need!("redis");
-    mover_everywhere(Flow::Cancel, Fault::Sleeps, Store::local(), &["UNLINK"]).await;
+    mover_everywhere(Flow::Cancel, Fault::Sleeps, Store::zk(), &["UNLINK"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mover_that_sleeps_in_a_move_that_is_paused_does_no_harm_when_it_wakes() {
     need!("redis");
-    mover_everywhere(Flow::Pause, Fault::Sleeps, Store::local(), &["RESTORE"]).await;
+    mover_everywhere(Flow::Pause, Fault::Sleeps, Store::zk(), &["RESTORE"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -290,7 +304,9 @@ async fn proxy_at(scene: &mut Scene, flow: Flow, nth: u64, fault: Fault) -> bool
     let when = format!("{flow:?}, the proxy {fault:?} at write {nth}");
     scene.bring();
     scene.prepare(flow).await;
+    let id = "px-2".parse().unwrap();
     scene.product.proxies[1].kill();
+    eventually_async(SOON, async || !snapshot(&scene.product).await.proxies.contains_key(&id)).await;
     free_of_fences(&scene.product).await;
     match fault {
         Fault::Dies => scene.product.proxies[1].restart_to_die_at(nth),
@@ -306,7 +322,6 @@ async fn proxy_at(scene: &mut Scene, flow: Flow, nth: u64, fault: Fault) -> bool
     let (slept, died) = (process.is_stopped(), !process.is_running());
     assert!(completed || slept || died, "{when}: {}", mover.log());
     if slept {
-        let id = "px-2".parse().unwrap();
         eventually_async(SOON, async || !snapshot(&scene.product).await.proxies.contains_key(&id)).await;
         // Refused while the fence stands, or done as far as it can be; in any case the others are served.
         drop(scene.product.ctl(&["migrate", "run"]));
@@ -316,6 +331,7 @@ async fn proxy_at(scene: &mut Scene, flow: Flow, nth: u64, fault: Fault) -> bool
         process.cont();
         until_online(&scene.product, "px-2").await;
     } else if died {
+        eventually_async(SOON, async || !snapshot(&scene.product).await.proxies.contains_key(&id)).await;
         free_of_fences(&scene.product).await;
         scene.product.proxies[1].restart();
         until_online(&scene.product, "px-2").await;
@@ -334,12 +350,13 @@ async fn proxy_at(scene: &mut Scene, flow: Flow, nth: u64, fault: Fault) -> bool
 }
 
 /// All points of the proxy in a flow, or these.
-async fn proxy_everywhere(flow: Flow, fault: Fault, some: &[u64]) {
-    let mut scene = Scene::set(Store::local()).await;
+async fn proxy_everywhere(flow: Flow, fault: Fault, store: Store, some: &[u64]) {
+    let mut scene = Scene::set(store).await;
     let mut points = 0;
     if all_points() {
         let mut nth = 1;
         while proxy_at(&mut scene, flow, nth, fault).await {
+            progress(flow, fault, "proxy", nth);
             (points, nth) = (nth, nth + 1);
             // Each hand-over of a request is two more, and clients go on for as long as it takes.
             if nth > MOST_OF_PROXY {
@@ -363,24 +380,24 @@ const MOST_OF_PROXY: u64 = 40;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_that_sleeps_in_a_move_does_no_harm_when_it_wakes() {
     need!("redis");
-    proxy_everywhere(Flow::Move, Fault::Sleeps, &[8]).await;
+    proxy_everywhere(Flow::Move, Fault::Sleeps, Store::zk(), &[8]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_that_sleeps_on_a_way_back_does_no_harm_when_it_wakes() {
     need!("redis");
-    proxy_everywhere(Flow::Cancel, Fault::Sleeps, &[6]).await;
+    proxy_everywhere(Flow::Cancel, Fault::Sleeps, Store::zk(), &[6]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_that_sleeps_in_a_move_that_is_paused_does_no_harm_when_it_wakes() {
     need!("redis");
-    proxy_everywhere(Flow::Pause, Fault::Sleeps, &[9]).await;
+    proxy_everywhere(Flow::Pause, Fault::Sleeps, Store::zk(), &[9]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_that_dies_on_a_way_back_or_in_a_pause_loses_nothing() {
     need!("redis");
-    proxy_everywhere(Flow::Cancel, Fault::Dies, &[8]).await;
-    proxy_everywhere(Flow::Pause, Fault::Dies, &[6]).await;
+    proxy_everywhere(Flow::Cancel, Fault::Dies, Store::local(), &[8]).await;
+    proxy_everywhere(Flow::Pause, Fault::Dies, Store::local(), &[6]).await;
 }

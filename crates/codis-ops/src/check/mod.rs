@@ -12,7 +12,7 @@ use std::{
 
 use codis_core::{Addr, Cluster, Group, GroupId, SlotId, SlotSet};
 use codis_redis::{LiveRole, ServerInfo, Survey, SurveyOptions, count_by_slot, survey};
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 pub use verdict::{SlotVerdict, Stray, Verdict};
 
@@ -21,7 +21,7 @@ use crate::{Context, Event, Events, Failure, FailureKind, observe};
 /// Groups that are looked through at the same time.
 const AT_ONCE: usize = 16;
 /// Share of a core of each server that is used.
-const DUTY: f64 = 0.1;
+pub(crate) const DUTY: f64 = 0.1;
 /// Keys between two reports of progress.
 const REPORT_EVERY: u64 = 10_000;
 
@@ -86,13 +86,48 @@ pub async fn check_slots(
         Some(to) => Some(Destination::look(cx, cluster, to, &servers).await?),
         None => None,
     };
-    let total: u64 = owned.keys().map(|id| &cluster.groups[id]).filter_map(|g| keys(g, &servers)).sum();
+    let how = SurveyOptions { duty: (!options.fast).then_some(DUTY), budget: options.max_stall, largest: 0 };
+    let groups: Vec<GroupId> = owned.keys().copied().collect();
+    let looks = look_through(cx, cluster, &groups, &servers, &how, options.masters, events).await?;
+    let mut checks = Vec::new();
+    for Look { group, server, role, survey } in looks {
+        let slots = &owned[&group];
+        let mut verdicts = verdict::judge(cluster, slots, &survey, options);
+        if let Some(destination) = &destination {
+            destination.refuse(&mut verdicts);
+        }
+        let strays = verdict::strays(cluster, group, &survey);
+        checks.push(GroupCheck { group, server, role, survey, slots: verdicts, strays });
+    }
+    let held = destination.map(|destination| destination.held).unwrap_or_default();
+    let held = options.slots.iter().filter(|slot| held.contains(slot)).collect();
+    Ok(Checked { groups: checks, held })
+}
+
+/// What was found on the server of a group.
+pub(crate) struct Look {
+    pub(crate) group: GroupId,
+    pub(crate) server: Addr,
+    pub(crate) role: LiveRole,
+    pub(crate) survey: Survey,
+}
+
+/// Looks through these groups, each on a slave that is in step if there is one, several at the same time. Sorted by group.
+pub(crate) async fn look_through(
+    cx: &Context,
+    cluster: &Cluster,
+    groups: &[GroupId],
+    servers: &BTreeMap<Addr, Result<ServerInfo, String>>,
+    how: &SurveyOptions,
+    masters: bool,
+    events: &Events,
+) -> Result<Vec<Look>, Failure> {
+    let total: u64 = groups.iter().map(|id| &cluster.groups[id]).filter_map(|g| keys(g, servers)).sum();
     let counted = std::cell::Cell::new(0);
-    let looks = owned.iter().map(|(id, slots)| {
-        let (servers, counted) = (&servers, &counted);
+    let looks = groups.iter().map(|id| {
+        let counted = &counted;
         async move {
-            let (server, role) = choose(cluster, *id, servers, options.masters)?;
-            let how = SurveyOptions { duty: (!options.fast).then_some(DUTY), budget: options.max_stall };
+            let (server, role) = choose(cluster, *id, servers, masters)?;
             let mut before = 0;
             let progress = |seen: u64| {
                 counted.set(counted.get() + seen - before);
@@ -102,28 +137,16 @@ pub async fn check_slots(
                 before = seen;
             };
             let redis = cx.redis.named("codis-check");
-            let survey = survey(&server, &redis, &how, progress).await.map_err(|error| {
+            let survey = survey(&server, &redis, how, progress).await.map_err(|error| {
                 Failure::redis(format!("cannot look through group {id}"), &error)
                     .next(format!("codisctl server info {server}"))
             })?;
-            Ok::<_, Failure>((*id, slots, server, role, survey))
+            Ok::<_, Failure>(Look { group: *id, server, role, survey })
         }
     });
-    let mut checks = Vec::new();
-    let mut looks = stream::iter(looks).buffer_unordered(AT_ONCE);
-    while let Some(look) = looks.next().await {
-        let (group, slots, server, role, survey) = look?;
-        let mut verdicts = verdict::judge(cluster, slots, &survey, options);
-        if let Some(destination) = &destination {
-            destination.refuse(&mut verdicts);
-        }
-        let strays = verdict::strays(cluster, group, &survey);
-        checks.push(GroupCheck { group, server, role, survey, slots: verdicts, strays });
-    }
-    checks.sort_by_key(|check| check.group);
-    let held = destination.map(|destination| destination.held).unwrap_or_default();
-    let held = options.slots.iter().filter(|slot| held.contains(slot)).collect();
-    Ok(Checked { groups: checks, held })
+    let mut found: Vec<Look> = stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await?;
+    found.sort_by_key(|look| look.group);
+    Ok(found)
 }
 
 /// The slots by the group that holds their keys.

@@ -136,6 +136,7 @@ mod tests {
         Survey {
             by_slot,
             big,
+            largest: Vec::new(),
             sized: true,
             calibrated: true,
             speed: Speed::default(),

@@ -113,7 +113,7 @@ async fn contents(run: &Run, ends: &Ends) -> Result<Contents, RedisError> {
         };
         return Ok(Contents { by_slot, big: Vec::new(), spare: None });
     }
-    let how = SurveyOptions { duty: None, budget: run.options.max_stall };
+    let how = SurveyOptions { duty: None, budget: run.options.max_stall, largest: 0 };
     let found = survey(&from.addr, connect, &how, |_| ()).await?;
     let by_slot = found.by_slot.iter().map(|slot| slot.keys).collect();
     Ok(Contents { by_slot, big: found.big, spare: Some(found.speed) })

@@ -5,7 +5,8 @@ mod describe;
 mod one_shot;
 
 use std::{
-    collections::{HashSet, VecDeque},
+    cmp::Reverse,
+    collections::{BinaryHeap, HashSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -36,6 +37,8 @@ pub struct SurveyOptions {
     pub duty: Option<f64>,
     /// Keys that would hold a server up for longer are described.
     pub budget: Duration,
+    /// So many of the keys that take the most memory are described, too, whatever they would hold up.
+    pub largest: usize,
 }
 
 /// What a slot holds.
@@ -73,6 +76,8 @@ pub struct Survey {
     pub by_slot: Vec<SlotSize>,
     /// Keys above the budget, the longest stall first.
     pub big: Vec<BigKey>,
+    /// The keys that take the most memory, those first; as many as were asked for.
+    pub largest: Vec<BigKey>,
     /// The server can tell sizes; else there is nothing in `big`.
     pub sized: bool,
     /// The stalls are for this server, not only for one like ours.
@@ -121,9 +126,11 @@ pub async fn survey(
         None => (Speed::default(), false),
     };
     let big = look.describe_big(&mut redis, speed).await?;
+    let largest = look.describe_largest(&mut redis, speed).await?;
     Ok(Survey {
         by_slot: look.by_slot,
         big,
+        largest,
         sized,
         calibrated,
         speed,
@@ -140,6 +147,8 @@ struct Look {
     /// Keys that may be big, with their memory.
     suspects: Vec<(Vec<u8>, u64)>,
     known: HashSet<Vec<u8>>,
+    /// The largest so far, the smallest of them on top.
+    largest: BinaryHeap<Reverse<(u64, Vec<u8>)>>,
     /// Keys of moderate size.
     samples: Vec<(Vec<u8>, u64)>,
     slowest_answer: Duration,
@@ -154,6 +163,7 @@ impl Look {
             by_slot: vec![SlotSize::default(); usize::from(SLOT_COUNT)],
             suspects: Vec::new(),
             known: HashSet::new(),
+            largest: BinaryHeap::new(),
             samples: Vec::new(),
             slowest_answer: Duration::ZERO,
             latest: VecDeque::with_capacity(LATEST),
@@ -214,14 +224,27 @@ impl Look {
             slot.keys += 1;
             slot.bytes += bytes;
             // The server may turn out to be slower than most, so more are looked at again than will be called big.
-            if bytes > suspicious {
-                if self.suspects.len() < MOST_BIG && self.known.insert(key.clone()) {
-                    self.suspects.push((key, bytes));
-                }
-            } else if SAMPLE_BYTES.contains(&bytes) && self.samples.len() < SAMPLES {
-                self.samples.push((key, bytes));
+            self.weigh(&key, bytes);
+            if SAMPLE_BYTES.contains(&bytes) && self.samples.len() < SAMPLES {
+                self.samples.push((key.clone(), bytes));
+            }
+            if bytes > suspicious && self.suspects.len() < MOST_BIG && self.known.insert(key.clone()) {
+                self.suspects.push((key, bytes));
             }
         }
+    }
+
+    /// Keeps the key if it is one of the largest. It may come a second time where the server's table is being resized.
+    fn weigh(&mut self, key: &[u8], bytes: u64) {
+        let full = self.largest.len() == self.how.largest;
+        let smallest = self.largest.peek().map_or(0, |Reverse((bytes, _))| *bytes);
+        if self.how.largest == 0 || bytes == 0 || full && bytes <= smallest {
+            return;
+        }
+        if full {
+            self.largest.pop();
+        }
+        self.largest.push(Reverse((bytes, key.to_vec())));
     }
 
     /// Leaves the server to others for its share of the time.

@@ -11,4 +11,6 @@ mod native;
 #[cfg(test)]
 mod probe;
 #[cfg(test)]
+mod stall;
+#[cfg(test)]
 mod survey;
