@@ -210,3 +210,34 @@ fn settings_that_cannot_work_are_named_with_their_line() {
     assert_eq!(none.status, 2, "{}", none.all());
     assert!(none.err.contains("neither [alert.mail] nor [alert.webhook]"), "{}", none.err);
 }
+
+#[test]
+fn servers_are_pinged_and_those_that_are_not_well_are_named() {
+    need!("redis");
+    let mut desk = Desk::new().with_product();
+    let (one, two) = (desk.redis("ONE"), desk.redis("TWO"));
+    desk.run(&["group", "add", "1", "--master", &one.addr(), "--slave", &two.addr(), "--yes"]).ok();
+    // The machine of a test may be busy.
+    let config = desk.sandbox.write("ping.toml", "[duty.connectivity]\nslow = \"9s\"\n").unwrap();
+    let config = config.display().to_string();
+    let ping = |desk: &Desk, more: &[&str]| {
+        let args = [&["--config", &config, "server", "ping"], more].concat();
+        desk.run(&args)
+    };
+    let people = ping(&desk, &["--all"]).ok().out;
+    assert!(people.ends_with("2 servers: 2 ok, 0 slow, 0 unreachable\n"), "{people}");
+    let json = ping(&desk, &[&one.addr(), "--output", "json"]).ok().json();
+    assert_eq!(
+        (&json["servers"][0]["verdict"], &json["servers"][0]["listed_role"]),
+        (&"ok".into(), &"master".into())
+    );
+    assert!(
+        json["servers"][0]["ping_p50_us"].as_u64().unwrap()
+            <= json["servers"][0]["ping_max_us"].as_u64().unwrap()
+    );
+
+    two.kill();
+    let dead = ping(&desk, &["--all"]);
+    assert_eq!(dead.status, 3, "{}", dead.all());
+    assert!(dead.err.contains("a server does not answer") && dead.err.contains("refused"), "{}", dead.err);
+}

@@ -24,10 +24,12 @@ pub mod locks;
 pub mod mover;
 pub mod observe;
 mod permit;
+pub mod ping;
 pub mod playground;
 mod removal;
 mod replication;
 pub mod settle;
+pub mod watch;
 
 pub use admit::admit;
 pub use apply::{Receipt, apply};

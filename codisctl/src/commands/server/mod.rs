@@ -3,6 +3,7 @@
 mod add;
 mod info;
 mod offline;
+mod ping;
 mod remove;
 mod slowlog;
 
@@ -14,6 +15,7 @@ pub(crate) enum Server {
     Remove(remove::RemoveArgs),
     Offline(offline::OfflineArgs),
     Info(info::InfoArgs),
+    Ping(ping::PingArgs),
     Slowlog(slowlog::SlowlogArgs),
 }
 
@@ -23,6 +25,7 @@ pub(super) async fn run(session: &Session, verb: &Server) -> Done {
         Server::Remove(args) => remove::run(session, args).await,
         Server::Offline(args) => offline::run(session, args).await,
         Server::Info(args) => info::run(session, args).await,
+        Server::Ping(args) => ping::run(session, args).await,
         Server::Slowlog(args) => slowlog::run(session, args).await,
     }
 }

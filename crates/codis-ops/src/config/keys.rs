@@ -55,6 +55,9 @@ const fn key(table: &'static str, name: &'static str, takes: Takes, example: &'s
 
 const OUTPUT: Takes = Takes::OneOf(&["table", "json", "plain"]);
 
+/// The largest number that is taken: 1 PiB.
+const MOST: u64 = 1 << 50;
+
 /// Every key there is. `docs/configuration.md` describes the same ones; a test compares.
 pub const KEYS: &[Key] = &[
     key("", "product", Takes::Text, "product = \"feed\""),
@@ -79,6 +82,23 @@ pub const KEYS: &[Key] = &[
     key("alert.webhook", "template", Takes::Text, "template = \"/etc/codis/webhook.json\""),
     key("alert.webhook", "ca_file", Takes::Text, "ca_file = \"/etc/codis/chat-ca.pem\""),
     key("alert.webhook", "timeout", Takes::Duration, "timeout = \"10s\""),
+    key("duty.memory", "on", Takes::Flag, "on = false"),
+    key("duty.memory", "line", Takes::Number(1, 100), "line = 80"),
+    key("duty.memory", "host_line", Takes::Number(1, 100), "host_line = 90"),
+    key("duty.replication", "on", Takes::Flag, "on = false"),
+    key("duty.replication", "lag", Takes::Duration, "lag = \"30s\""),
+    key("duty.replication", "lag_bytes", Takes::Number(1, MOST), "lag_bytes = 268435456"),
+    key("duty.replication", "grace", Takes::Duration, "grace = \"10s\""),
+    key("duty.replication", "resyncs", Takes::Number(1, 1000), "resyncs = 3"),
+    key("duty.connectivity", "on", Takes::Flag, "on = false"),
+    key("duty.connectivity", "down_after", Takes::Duration, "down_after = \"6s\""),
+    key("duty.connectivity", "slow", Takes::Duration, "slow = \"10ms\""),
+    key("duty.proxies", "on", Takes::Flag, "on = false"),
+    key("duty.proxies", "interval", Takes::Duration, "interval = \"10s\""),
+    key("duty.proxies", "window", Takes::Duration, "window = \"300s\""),
+    key("duty.proxies", "failed_ops", Takes::Number(1, MOST), "failed_ops = 100"),
+    key("duty.proxies", "failed_connections", Takes::Number(1, MOST), "failed_connections = 20"),
+    key("duty.proxies", "grace", Takes::Duration, "grace = \"5s\""),
 ];
 
 /// A duration as people write it: `500ms`, `10s`, `2m`, `6h`, `14d`.

@@ -1,0 +1,5 @@
+//! The watching duties of an agent.
+
+mod settings;
+
+pub use self::settings::WatchSettings;
