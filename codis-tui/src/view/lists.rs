@@ -183,6 +183,10 @@ fn wave<'a>(model: &Model, wave: &Wave, width: u16) -> Line<'a> {
         WaveState::Error => {
             spans.push(Span::styled(format!("{} error {}", g.crit, note("")), style(Role::Warn)));
         }
+        // By a person, or by a mover that waits for one: that says why.
+        WaveState::Paused if !wave.note.is_empty() => {
+            spans.push(Span::styled(format!("  paused {}", wave.note), style(Role::Warn)));
+        }
         WaveState::Paused => spans.push(Span::styled(format!("  paused {keys:>11}"), style(Role::Dim))),
         WaveState::Pending => spans.push(Span::styled(format!("  pending {keys:>10}"), style(Role::Dim))),
     }

@@ -1,6 +1,6 @@
 //! Every state of the screen as text at three sizes; colours by cell.
 
-use codis_core::{Cluster, Gap, ProductName, Slot, SlotId, Versioned};
+use codis_core::{Cluster, Gap, MoveState, ProductName, Slot, SlotId, Versioned};
 use codis_tui::model::{CHANGED_MS, Overlay};
 use codis_tui::msg::{Key, Msg};
 use codis_tui::theme::{self, Depth, Kind, Theme};
@@ -183,6 +183,19 @@ fn a_slot_that_cannot_be_read_is_shown_and_the_others_stay() {
     assert!(text.contains("✗ malformed JSON at byte 17"), "{text}");
     assert!(text.contains("? unknown 1"), "{text}");
     assert!(text.contains("»8 »6? »4»2»1"), "{text}");
+}
+
+#[test]
+fn a_paused_move_says_why() {
+    let mut cluster = fixture::cluster(0);
+    for task in &mut cluster.moves {
+        task.value.state = MoveState::Paused;
+        task.value.note = "13 has no room".to_owned();
+    }
+    let mut model = normal(120, 40);
+    update(&mut model, Msg::Cluster(Box::new(cluster)));
+    let text = text(&model);
+    assert!(text.contains("paused 13 has no room"), "{text}");
 }
 
 #[test]

@@ -147,7 +147,9 @@ async fn masters_die(side: Side) {
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let groups = (0..2).map(|_| Servers::start(RedisServer::builder(), 1)).collect();
-    let mut product = Product::start(Store::local(), groups, 2);
+    // Who waits for the one file of a local store may starve on a machine as busy as the long form makes it.
+    let store = if timings() > 2 { Store::zk() } else { Store::local() };
+    let mut product = Product::start(store, groups, 2);
     let slots: SlotSet = SLOTS.parse().unwrap();
     fill(&product, &slots, KEYS).await;
     let counters = Counters::start(&product, &slots);

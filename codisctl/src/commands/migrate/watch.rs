@@ -9,6 +9,7 @@ use crate::{cli::Output, error::Done, render::progress::Picture, session::Sessio
 
 /// Follow the moves that another process makes, until the queue is empty
 ///
+/// Tasks in the queue of the Go tools are shown, too, and waited for while a mover or a dashboard works.
 /// On a terminal a few lines are redrawn; else there is a line for every change, and for every wave
 /// that moves one in ten seconds. Ctrl-C ends the watching, not the moving.
 #[derive(Debug, clap::Args)]
@@ -52,7 +53,7 @@ pub(super) async fn run(session: &Session, _args: &WatchArgs) -> Done {
 async fn follow(session: &Session, cx: &Context) -> Done {
     let live = session.ui.output() == Output::Table && std::io::stdout().is_terminal();
     let mut picture = live.then(Picture::new);
-    let mut waves = Waves::default();
+    let mut waves = Waves::of_both_queues();
     let mut nobody = false;
     let mut tick = tokio::time::interval(EVERY);
     loop {
@@ -63,7 +64,10 @@ async fn follow(session: &Session, cx: &Context) -> Done {
         }
         let waiting =
             cluster.moves.iter().any(|task| !matches!(task.state, MoveState::Error | MoveState::Paused));
-        if !waiting {
+        // Theirs are waited for only while somebody works on them.
+        let go = cluster.go_tasks.iter().any(|task| task.status != MoveState::Error.as_str());
+        let waiting_for_go = go && (cluster.mover.is_some() || cluster.dashboard.is_some());
+        if !waiting && !waiting_for_go {
             if let Some(picture) = &picture {
                 picture.clear();
             }
@@ -93,6 +97,12 @@ fn tell(session: &Session, wave: &Wave, cluster: &Cluster, picture: Option<&Pict
 
 fn end(session: &Session, cluster: &Cluster, waves: &Waves) -> Done {
     let Some(task) = cluster.moves.first() else {
+        if !cluster.go_tasks.is_empty() {
+            let left = plural(cluster.go_tasks.len(), "task is", "tasks are");
+            session.ui.say(&format!(
+                "{left} in the queue of the Go tools, and nobody works on it   → codisctl migrate run --as codis2"
+            ));
+        }
         session.ui.say(&format!("the queue is empty; {} moved", plural(waves.moved(), "slot", "slots")));
         return Ok(());
     };

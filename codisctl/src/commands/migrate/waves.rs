@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use codis_core::{Cluster, GroupId, Move, MoveState, SlotSet, SlotStatus};
+use codis_core::{Cluster, GoTask, GroupId, Move, MoveState, Slot, SlotId, SlotSet, SlotStatus, Versioned};
 use serde::Serialize;
 
 use crate::render::{gauge, short, units};
@@ -13,12 +13,33 @@ use crate::render::{gauge, short, units};
 /// How often a log is told that a wave still moves, milliseconds.
 const LOG_EVERY_MS: u64 = 10_000;
 
-/// Tasks that were asked for together, between two groups.
-type Key = (u64, GroupId, GroupId);
+/// Tasks that were asked for together, between two groups; of the Go tools' queue, where each is asked for by itself, all between
+/// two groups.
+type Key = (Queue, u64, GroupId, GroupId);
+
+/// Whose queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Queue {
+    /// Ours.
+    Ours,
+    /// That of the Go tools.
+    Go,
+}
+
+/// What is known of a task of either queue.
+struct Item<'a> {
+    slot: SlotId,
+    state: MoveState,
+    keys_total: Option<u64>,
+    keys_moved: u64,
+    note: &'a str,
+}
 
 /// A wave at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Wave {
+    pub(super) queue: Queue,
     pub(super) wave: u64,
     pub(super) from: u32,
     pub(super) to: u32,
@@ -50,6 +71,8 @@ struct Seen {
 /// What has been seen of the queue.
 #[derive(Debug, Default)]
 pub(super) struct Waves {
+    /// The queue of the Go tools is followed, too.
+    both: bool,
     seen: BTreeMap<Key, Seen>,
     begun_with: usize,
     left: usize,
@@ -57,13 +80,24 @@ pub(super) struct Waves {
 }
 
 impl Waves {
+    /// Of both queues.
+    pub(super) fn of_both_queues() -> Self {
+        Self { both: true, ..Self::default() }
+    }
+
     /// Takes the next snapshot and returns the waves that somebody should be told about: new ones,
     /// those whose state changed, those that still move every 10 s, and those that are gone.
     pub(super) fn take(&mut self, cluster: &Cluster) -> Vec<Wave> {
         let now = cluster.taken_ms;
-        let mut groups: BTreeMap<Key, Vec<&Move>> = BTreeMap::new();
+        let mut groups: BTreeMap<Key, Vec<Item<'_>>> = BTreeMap::new();
         for task in &cluster.moves {
-            groups.entry((task.wave, task.from, task.to)).or_default().push(&task.value);
+            groups.entry((Queue::Ours, task.wave, task.from, task.to)).or_default().push(Item::ours(task));
+        }
+        let go: &[Versioned<GoTask>] = if self.both { &cluster.go_tasks } else { &[] };
+        for task in go {
+            if let Some(from) = cluster.slot(task.slot).and_then(|slot| source(slot, task.to)) {
+                groups.entry((Queue::Go, 0, from, task.to)).or_default().push(Item::of_go(task));
+            }
         }
         let mut news = Vec::new();
         let gone: Vec<Key> = self.seen.keys().filter(|key| !groups.contains_key(key)).copied().collect();
@@ -97,7 +131,7 @@ impl Waves {
                 news.push(seen.wave.clone());
             }
         }
-        self.left = cluster.moves.len();
+        self.left = self.seen.values().map(|seen| seen.wave.count).sum();
         self.begun_with = self.begun_with.max(self.left + self.gone);
         news
     }
@@ -153,7 +187,25 @@ impl Seen {
     }
 }
 
-fn wave(cluster: &Cluster, (number, from, to): Key, tasks: &[&Move]) -> Wave {
+impl<'a> Item<'a> {
+    fn ours(task: &'a Move) -> Self {
+        let Move { slot, state, keys_total, keys_moved, note, .. } = task;
+        Self { slot: *slot, state: *state, keys_total: *keys_total, keys_moved: *keys_moved, note }
+    }
+
+    fn of_go(task: &GoTask) -> Self {
+        // A word of theirs that we do not know is not a failure.
+        let state = task.status.parse().unwrap_or(MoveState::Pending);
+        Self { slot: task.slot, state, keys_total: None, keys_moved: 0, note: "" }
+    }
+}
+
+/// Where the keys of a slot come from that goes to this group; nothing if it is there.
+fn source(slot: &Slot, to: GroupId) -> Option<GroupId> {
+    slot.moving().map(|(from, _)| from).or(slot.group).filter(|from| *from != to)
+}
+
+fn wave(cluster: &Cluster, (queue, number, from, to): Key, tasks: &[Item<'_>]) -> Wave {
     let slots: SlotSet = tasks.iter().map(|task| task.slot).collect();
     let any = |state| tasks.iter().any(|task| task.state == state);
     let in_status =
@@ -167,10 +219,10 @@ fn wave(cluster: &Cluster, (number, from, to): Key, tasks: &[&Move]) -> Wave {
     } else {
         "paused"
     };
-    let mut notes: Vec<&str> =
-        tasks.iter().map(|task| task.note.as_str()).filter(|note| !note.is_empty()).collect();
+    let mut notes: Vec<&str> = tasks.iter().map(|task| task.note).filter(|note| !note.is_empty()).collect();
     notes.dedup();
     Wave {
+        queue,
         wave: number,
         from: from.0,
         to: to.0,
@@ -188,13 +240,21 @@ fn wave(cluster: &Cluster, (number, from, to): Key, tasks: &[&Move]) -> Wave {
 
 /// Keys of all its slots. Those that the mover has not counted yet are taken to have as many as the
 /// others, so that the figure does not jump when it comes to them.
-fn keys_total(tasks: &[&Move]) -> Option<u64> {
+fn keys_total(tasks: &[Item<'_>]) -> Option<u64> {
     let known: Vec<u64> = tasks.iter().filter_map(|task| task.keys_total).collect();
     let sum: u64 = known.iter().sum();
     (!known.is_empty()).then(|| sum * tasks.len() as u64 / known.len() as u64)
 }
 
 impl Wave {
+    /// Its name: a number, or whose queue it is in.
+    fn name(&self) -> String {
+        match self.queue {
+            Queue::Ours => format!("wave {}", short(self.wave)),
+            Queue::Go => "go tasks".to_owned(),
+        }
+    }
+
     fn keys(&self) -> String {
         let total = self.keys_total.map_or_else(|| "?".to_owned(), units::count);
         format!("{}/{total} keys", units::count(self.keys_moved))
@@ -211,7 +271,10 @@ impl Wave {
     fn line(&self, ascii: bool) -> String {
         let arrow = if ascii { "->" } else { "→" };
         let slots = codis_core::plan::plural(self.count, "slot", "slots");
-        let head = format!("wave {}   {} {arrow} {}  {slots}", short(self.wave), self.from, self.to);
+        let head = format!("{:<9}  {} {arrow} {}  {slots}", self.name(), self.from, self.to);
+        if self.queue == Queue::Go {
+            return format!("{head}  {}", self.state);
+        }
         if self.state == "pre_migrate" {
             return format!("{head}  pre_migrate  {}", self.note);
         }
@@ -229,9 +292,9 @@ impl Wave {
     /// For a log: `14:31:55 wave 5 migrate 5→13 slots 423-428 ...`.
     pub(super) fn log(&self, now_ms: u64) -> String {
         let head = format!(
-            "{} wave {} {} {}→{} slots {}",
+            "{} {} {} {}→{} slots {}",
             units::time(now_ms),
-            short(self.wave),
+            self.name(),
             self.state,
             self.from,
             self.to,
@@ -239,12 +302,14 @@ impl Wave {
         );
         let note = if self.note.is_empty() { String::new() } else { format!(" {}", self.note) };
         match self.state {
-            "migrate" => {
+            "migrate" if self.queue == Queue::Ours => {
                 let eta = self.eta_s.map_or_else(String::new, |eta| format!(" eta {eta}s"));
                 let rate = units::rate(self.keys_per_s);
                 format!("{head} {}% {} {rate}/s{eta}{note}", self.percent(), self.keys())
             }
-            "done" => format!("{head} {} keys{note}", units::count(self.keys_moved)),
+            "done" if self.queue == Queue::Ours => {
+                format!("{head} {} keys{note}", units::count(self.keys_moved))
+            }
             _ => format!("{head}{note}"),
         }
     }
@@ -252,7 +317,7 @@ impl Wave {
 
 #[cfg(test)]
 mod tests {
-    use codis_core::{Extra, Slot, SlotId, Versioned};
+    use codis_core::Extra;
 
     use super::*;
 
@@ -330,7 +395,48 @@ mod tests {
     fn slots_that_were_not_counted_are_estimated() {
         let counted = task(5, 2, MoveState::Migrating, Some((0, 600)));
         let other = task(6, 2, MoveState::Pending, None);
-        assert_eq!(keys_total(&[&counted, &other]), Some(1200));
-        assert_eq!(keys_total(&[&other]), None);
+        let items = |tasks: &[&Versioned<Move>]| -> Option<u64> {
+            keys_total(&tasks.iter().map(|task| Item::ours(task)).collect::<Vec<_>>())
+        };
+        assert_eq!(items(&[&counted, &other]), Some(1200));
+        assert_eq!(items(&[&other]), None);
+    }
+
+    #[test]
+    fn tasks_of_the_go_tools_are_told_of_by_their_ways() {
+        let go = |slot: u16, status: &str| {
+            let task = GoTask {
+                name: format!("{slot:010}"),
+                slot: SlotId::new(slot).unwrap(),
+                to: GroupId(2),
+                delay_ms: 0,
+                created: 0,
+                status: status.to_owned(),
+                extra: Extra::default(),
+            };
+            Versioned::new(task, 0)
+        };
+        let mut waves = Waves::of_both_queues();
+        let mut told = Vec::new();
+        let mut look = |seconds, tasks: Vec<Versioned<GoTask>>| {
+            let mut cluster = at(seconds, Vec::new());
+            for task in &tasks {
+                let slot = Slot::unassigned(task.slot).online_at(GroupId(1));
+                let moves = task.status == "migrating";
+                let slot = if moves { slot.migrate(GroupId(1), GroupId(2)) } else { slot };
+                cluster.slots[task.slot.index()] = Some(Versioned::new(slot, 0));
+            }
+            cluster.go_tasks = tasks;
+            told.extend(waves.take(&cluster).iter().map(|wave| wave.log(cluster.taken_ms)));
+        };
+        look(0, vec![go(5, "pending"), go(6, "pending")]);
+        look(1, vec![go(5, "migrating"), go(6, "pending")]);
+        look(2, vec![]);
+        assert_eq!(waves.moved(), 2);
+        insta::assert_snapshot!(told.join("\n"), @"
+        00:00:00 go tasks pending 1→2 slots 5-6
+        00:00:01 go tasks migrate 1→2 slots 5-6
+        00:00:02 go tasks done 1→2 slots 5-6 took 2 s
+        ");
     }
 }
