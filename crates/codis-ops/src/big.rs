@@ -89,6 +89,7 @@ pub async fn big_keys(
     let groups = groups(cluster, options)?;
     let servers = observe::servers(cx, cluster, options.patience).await;
     let how = SurveyOptions {
+        only: None,
         duty: (!options.fast).then_some(DUTY),
         // Nothing is above it: what is found is found by size.
         budget: Duration::from_secs(3600),

@@ -86,7 +86,12 @@ pub async fn check_slots(
         Some(to) => Some(Destination::look(cx, cluster, to, &servers).await?),
         None => None,
     };
-    let how = SurveyOptions { duty: (!options.fast).then_some(DUTY), budget: options.max_stall, largest: 0 };
+    let how = SurveyOptions {
+        only: None,
+        duty: (!options.fast).then_some(DUTY),
+        budget: options.max_stall,
+        largest: 0,
+    };
     let groups: Vec<GroupId> = owned.keys().copied().collect();
     let looks = look_through(cx, cluster, &groups, &servers, &how, options.masters, events).await?;
     let mut checks = Vec::new();
@@ -118,7 +123,7 @@ pub(crate) async fn look_through(
     cluster: &Cluster,
     groups: &[GroupId],
     servers: &BTreeMap<Addr, Result<ServerInfo, String>>,
-    how: &SurveyOptions,
+    how: &SurveyOptions<'_>,
     masters: bool,
     events: &Events,
 ) -> Result<Vec<Look>, Failure> {

@@ -53,7 +53,7 @@ pub(crate) async fn check(run: &Run, cluster: &Cluster, wave: &Wave) -> Result<R
         Failure::redis(&what, &error).next("codisctl migrate run    once it is well again")
     };
     let fresh = wave.clean_slots();
-    let Contents { by_slot, mut big, spare } = contents(run, &ends).await.map_err(redis)?;
+    let Contents { by_slot, mut big, spare } = contents(run, &ends, &wave.slots()).await.map_err(redis)?;
     // Those of slots that are on their way are met again when their turn comes.
     big.retain(|key| fresh.contains(key.slot));
     if fresh.is_empty() {
@@ -102,9 +102,9 @@ struct Contents {
     spare: Option<Speed>,
 }
 
-/// Keys of each slot on the source, and those that would hold a server up for too long. A native server's own command takes a key
+/// Keys of each slot of the wave on the source, and those that would hold a server up for too long. A native server's own command takes a key
 /// in one piece whatever its size.
-async fn contents(run: &Run, ends: &Ends) -> Result<Contents, RedisError> {
+async fn contents(run: &Run, ends: &Ends, slots: &SlotSet) -> Result<Contents, RedisError> {
     let Route { from, connect, .. } = &ends.route;
     if ends.native || run.options.allow_stall {
         let by_slot = match ends.native {
@@ -113,7 +113,7 @@ async fn contents(run: &Run, ends: &Ends) -> Result<Contents, RedisError> {
         };
         return Ok(Contents { by_slot, big: Vec::new(), spare: None });
     }
-    let how = SurveyOptions { duty: None, budget: run.options.max_stall, largest: 0 };
+    let how = SurveyOptions { only: Some(slots), duty: None, budget: run.options.max_stall, largest: 0 };
     let found = survey(&from.addr, connect, &how, |_| ()).await?;
     let by_slot = found.by_slot.iter().map(|slot| slot.keys).collect();
     Ok(Contents { by_slot, big: found.big, spare: Some(found.speed) })

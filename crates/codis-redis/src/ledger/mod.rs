@@ -42,6 +42,8 @@ pub struct LedgerConfig {
     pub keys: usize,
     /// Only keys of these slots; all of them in turn. `None`: wherever they fall.
     pub slots: Option<SlotSet>,
+    /// Also increment by scripts that declare their key, and in pipelines of fifty.
+    pub scripts_and_pipelines: bool,
     /// Pause of a writer between two requests; zero for full speed.
     pub pause: Duration,
     /// How long a request may take, and how often the last reading is tried again for.
@@ -57,6 +59,7 @@ impl LedgerConfig {
             writers: 4,
             keys: 8,
             slots: None,
+            scripts_and_pipelines: false,
             pause: Duration::from_millis(5),
             timeout: Duration::from_secs(10),
         }

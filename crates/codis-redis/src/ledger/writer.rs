@@ -20,6 +20,10 @@ use crate::{ConnectOptions, RedisCause, RedisError, Reply};
 const TOKENS_PER_KEY: u32 = 1000;
 /// Keys read by one MGET.
 const MGET: usize = 6;
+/// Increments of one pipeline, and of how many requests one is a pipeline.
+const PIPELINE: usize = 50;
+const ONE_OF: u32 = 50;
+const SCRIPT: &str = "return redis.call('INCR', KEYS[1])";
 
 struct Key<R> {
     name: String,
@@ -83,6 +87,9 @@ impl Writer {
         }
         while !self.stop.is_cancelled() {
             match self.random.random_range(0..4) {
+                0 if self.config.scripts_and_pipelines && self.random.random_ratio(4, ONE_OF) => {
+                    self.pipeline().await;
+                }
                 0 => self.increment().await,
                 1 => self.append().await,
                 2 => self.set().await,
@@ -99,15 +106,50 @@ impl Writer {
     async fn increment(&mut self) {
         let n = self.random.random_range(0..self.counters.len());
         self.counters[n].record.sent();
-        let cmd = redis::cmd("INCR").arg(&self.counters[n].name).clone();
+        let cmd = match self.config.scripts_and_pipelines && self.random.random() {
+            true => redis::cmd("EVAL").arg(SCRIPT).arg(1).arg(&self.counters[n].name).clone(),
+            false => redis::cmd("INCR").arg(&self.counters[n].name).clone(),
+        };
         if let Some(reply) = self.write(&cmd).await {
-            let key = &mut self.counters[n];
-            let checked = match reply.int() {
-                Some(value) => key.record.acknowledged(value.max(0) as u64),
-                None => Err(format!("INCR was answered with {}", reply.what())),
-            };
-            note(&self.stats, &key.name, checked);
+            self.incremented(n, &reply);
         }
+    }
+
+    /// Many increments at once; their answers come in their order.
+    async fn pipeline(&mut self) {
+        let picks: Vec<usize> =
+            (0..PIPELINE).map(|_| self.random.random_range(0..self.counters.len())).collect();
+        let mut pipe = redis::Pipeline::with_capacity(PIPELINE);
+        for n in &picks {
+            self.counters[*n].record.sent();
+            pipe.cmd("INCR").arg(&self.counters[*n].name);
+        }
+        let begun = Instant::now();
+        let replies = match self.any_client().pipeline(&pipe).await {
+            Ok(replies) => replies,
+            Err(error) => {
+                picks.iter().for_each(|_| self.stats.ambiguous());
+                return self.stats.error(text_of(&error));
+            }
+        };
+        for (n, reply) in picks.into_iter().zip(&replies) {
+            if let Reply::Error(text) = reply {
+                self.stats.ambiguous();
+                self.stats.error(text.clone());
+            } else {
+                self.stats.acknowledged(begun.elapsed());
+                self.incremented(n, reply);
+            }
+        }
+    }
+
+    fn incremented(&mut self, n: usize, reply: &Reply) {
+        let key = &mut self.counters[n];
+        let checked = match reply.int() {
+            Some(value) => key.record.acknowledged(value.max(0) as u64),
+            None => Err(format!("an increment was answered with {}", reply.what())),
+        };
+        note(&self.stats, &key.name, checked);
     }
 
     async fn append(&mut self) {

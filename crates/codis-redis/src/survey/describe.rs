@@ -27,7 +27,7 @@ const NEARBY: f64 = 0.45;
 /// The dump format does not try to compress less.
 const SHORTEST_PACKED: usize = 20;
 
-impl Look {
+impl Look<'_> {
     /// How fast the server dumps the samples, by its own count of the time; `None` if there is too little to measure.
     ///
     /// The middle one counts: a server that lost its core for a moment in one of them is no slow server.
@@ -97,7 +97,7 @@ pub(crate) async fn if_big(
     Ok((one_shot.longest() > budget).then_some(BigKey { slot, key, kind, elements, bytes, ttl, one_shot }))
 }
 
-impl Look {
+impl Look<'_> {
     /// The largest keys, those first. They are asked in steps like all the others.
     pub(super) async fn describe_largest(
         &mut self,

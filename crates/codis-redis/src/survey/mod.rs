@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use codis_core::{Addr, PROBE_KEYS, SLOT_COUNT, SlotId, slot_of_key};
+use codis_core::{Addr, PROBE_KEYS, SLOT_COUNT, SlotId, SlotSet, slot_of_key};
 
 pub(crate) use describe::{if_big, worst_first};
 pub use one_shot::{Kind, OneShot, Speed};
@@ -32,7 +32,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How to look.
 #[derive(Debug, Clone, Copy)]
-pub struct SurveyOptions {
+pub struct SurveyOptions<'a> {
+    /// Keys of other slots are passed over; `None`: every key counts.
+    pub only: Option<&'a SlotSet>,
     /// Share of one core of the server that may be used, above 0; `None`: as fast as it answers.
     pub duty: Option<f64>,
     /// Keys that would hold a server up for longer are described.
@@ -98,7 +100,7 @@ pub struct Survey {
 pub async fn survey(
     addr: &Addr,
     options: &ConnectOptions,
-    how: &SurveyOptions,
+    how: &SurveyOptions<'_>,
     mut looked_at: impl FnMut(u64),
 ) -> Result<Survey, RedisError> {
     let mut redis = Redis::connect(addr, options).await?;
@@ -116,8 +118,11 @@ pub async fn survey(
     while cursor.is_some() || !keys.is_empty() {
         let (next, found, took) = look.step(&mut redis, cursor.as_deref(), keys).await?;
         cursor = next.filter(|cursor| cursor != "0");
+        seen += found.len() as u64;
         keys = found;
-        seen += keys.len() as u64;
+        if let Some(only) = how.only {
+            keys.retain(|key| only.contains(slot_of_key(key)));
+        }
         looked_at(seen);
         look.pause(took).await;
     }
@@ -140,9 +145,9 @@ pub async fn survey(
 }
 
 /// A survey under way.
-struct Look {
+struct Look<'a> {
     sized: bool,
-    how: SurveyOptions,
+    how: SurveyOptions<'a>,
     by_slot: Vec<SlotSize>,
     /// Keys that may be big, with their memory.
     suspects: Vec<(Vec<u8>, u64)>,
@@ -155,8 +160,8 @@ struct Look {
     latest: VecDeque<Duration>,
 }
 
-impl Look {
-    fn new(sized: bool, how: &SurveyOptions) -> Self {
+impl<'a> Look<'a> {
+    fn new(sized: bool, how: &SurveyOptions<'a>) -> Self {
         Self {
             sized,
             how: *how,

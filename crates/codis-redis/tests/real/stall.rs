@@ -156,7 +156,7 @@ async fn the_stall_of_each_kind_of_big_key_is_predicted() {
     pack(&mut from);
     pack(&mut to_packing);
     fill_packed(&mut from);
-    let how = SurveyOptions { duty: None, budget: Duration::from_millis(1), largest: 0 };
+    let how = SurveyOptions { only: None, duty: None, budget: Duration::from_millis(1), largest: 0 };
     let found = survey(&addr(&server), &ConnectOptions::default(), &how, |_| ()).await.unwrap();
     assert!(found.calibrated);
     let mut wrong = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use codis_core::slot_of_key;
+use codis_core::{SlotSet, slot_of_key};
 use codis_redis::{ConnectOptions, Kind, SurveyOptions, survey};
 use codis_testkit::{RedisServer, RespClient, need};
 
@@ -10,8 +10,8 @@ use crate::common::addr;
 
 const BUDGET: Duration = Duration::from_millis(5);
 
-fn how(duty: Option<f64>) -> SurveyOptions {
-    SurveyOptions { duty, budget: BUDGET, largest: 0 }
+fn how(duty: Option<f64>) -> SurveyOptions<'static> {
+    SurveyOptions { only: None, duty, budget: BUDGET, largest: 0 }
 }
 
 /// 3000 small keys, and one of each type that takes longer than the budget.
@@ -59,6 +59,13 @@ async fn big_keys_are_found_and_every_key_is_counted_in_its_slot() {
         );
     }
     assert!(found.sized && found.calibrated);
+    let home = slot_of_key(b"big:hash");
+    let only: SlotSet = [home].into_iter().collect();
+    let options = SurveyOptions { only: Some(&only), ..how(None) };
+    let one = survey(&addr(&server), &ConnectOptions::default(), &options, |_| ()).await.unwrap();
+    assert_eq!(one.by_slot[home.index()], found.by_slot[home.index()]);
+    let all: u64 = one.by_slot.iter().map(|slot| slot.keys).sum();
+    assert_eq!((all, one.big.len()), (found.by_slot[home.index()].keys, 1), "keys of other slots");
     // The longest comes first.
     assert!(found.big.is_sorted_by(|a, b| a.one_shot.longest() >= b.one_shot.longest()));
 }
