@@ -66,11 +66,11 @@ impl Kind {
 
     fn costs(self) -> Costs {
         match self {
-            Self::String => Costs::new((0.0, 0.35, 4.6), (0.0, 1.0, 0.35)),
+            Self::String => Costs::new((0.0, 0.35, 4.6), (0.0, 0.8, 0.35)),
             Self::Hash => Costs::new((480.0, 1.1, 4.6), (270.0, 2.7, 0.0)),
             Self::Set => Costs::new((230.0, 1.5, 4.6), (300.0, 1.5, 0.0)),
             Self::Zset => Costs::new((350.0, 1.3, 3.0), (280.0, 1.3, 0.0)),
-            Self::List => Costs::new((10.0, 0.42, 4.5), (9.0, 0.9, 0.35)),
+            Self::List => Costs::new((10.0, 0.42, 4.5), (9.0, 0.75, 0.35)),
             Self::Stream => Costs::new((17.0, 0.6, 4.5), (17.0, 0.6, 0.35)),
             // Nobody knows; as the dearest of the others.
             Self::Module => Costs::new((0.0, 9.5, 0.0), (0.0, 9.5, 0.0)),
