@@ -380,6 +380,34 @@ async fn there_is_one_mover() {
 }
 
 #[tokio::test]
+async fn beside_another_mover_nothing_is_written() {
+    need!("redis");
+    let scene = Scene::set(50).await;
+    let moved = slots("0-3");
+    scene.queue(&moved).await;
+    let other = scene.open().await;
+    let held = other.product().take_mover("ops@bastion-2").await.unwrap().unwrap();
+    let as_it_was = |mut cluster: codis_core::Cluster| {
+        (cluster.taken_ms, cluster.read_ms) = (0, 0);
+        cluster
+    };
+    let before = (as_it_was(scene.load().await), audit::list(&other, 100).await.unwrap());
+    // It waits for as long as one that has died may take to be forgotten.
+    let refused = scene.run(&quick()).await.unwrap_err();
+    assert_eq!(refused.kind, FailureKind::Unsafe, "{refused}");
+    assert!(
+        refused.why.contains("ops@bastion-2") && refused.why.contains("moves slots already"),
+        "{refused}"
+    );
+    assert!(refused.next.starts_with("codisctl migrate watch"), "{}", refused.next);
+    assert_eq!((as_it_was(scene.load().await), audit::list(&other, 100).await.unwrap()), before);
+    scene.assert_untouched(&moved).await;
+    held.release().await.unwrap();
+    scene.run(&quick()).await.unwrap();
+    scene.assert_moved(&moved).await;
+}
+
+#[tokio::test]
 async fn slaves_hear_of_everything_before_a_slot_goes_online() {
     need!("redis");
     let scene = Scene::set(3000).await;
