@@ -1,9 +1,9 @@
 //! Settings: from flags, then the environment, then `codis.toml`, in this order.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgMatches, parser::ValueSource};
-use codis_core::ProductName;
+use codis_core::{ProductName, ha::Policy};
 use codis_ops::{Failure, FailureKind, Secret, StoreAddr, Target, config};
 use serde::Serialize;
 
@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) yes: bool,
     /// Show plans, change nothing.
     pub(crate) dry_run: bool,
+    /// How masters are watched and replaced, and where the data of old ones is kept.
+    pub(crate) ha: (Policy, PathBuf),
     /// The same for people, each with where it comes from.
     pub(crate) shown: Vec<Setting>,
     /// What a person should know of the settings file.
@@ -131,6 +133,7 @@ impl Settings {
         let timeout = file.get("timeout").and_then(|text| duration(text).ok());
         let timeout = global.timeout.or(timeout).unwrap_or(TIMEOUT);
         let password = config::password(&file)?;
+        let ha = config::ha(&file)?;
         let origins = Origins { matches, file: &file };
         let shown = vec![
             origins.file(),
@@ -142,7 +145,7 @@ impl Settings {
         ];
         let warnings = file.warnings().to_vec();
         let (yes, dry_run) = (global.yes, global.dry_run);
-        Ok(Self { store, product, password, output, timeout, yes, dry_run, shown, warnings, file })
+        Ok(Self { store, product, password, output, timeout, yes, dry_run, ha, shown, warnings, file })
     }
 
     /// What the settings file says, for what only some verbs need.

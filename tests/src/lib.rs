@@ -234,6 +234,24 @@ impl Product {
         }
     }
 
+    /// Starts an agent with these settings (tables of `codis.toml`) and variables of the environment; it is killed with the
+    /// value. Returns at once.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn agent(&self, settings: &str, env: &[(&str, &str)]) -> Process {
+        let started = self.home.write("agent.toml", settings).and_then(|path| {
+            let mut args = self.arguments(&["agent", "run", "-v", "--config"]);
+            args.insert(4, path.display().to_string());
+            Process::start("agent", &self.codisctl, args, env, &self.home)
+        });
+        match started {
+            Ok(process) => process,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = codis_testkit::command("codisctl");
         command.args(self.arguments(args)).current_dir(self.home.path());

@@ -4,6 +4,7 @@
 //! plan, asks, has it carried out, and says how to go on.
 
 mod action;
+mod agent;
 mod alert;
 mod audit;
 mod bigkeys;
@@ -11,6 +12,7 @@ mod check_slot;
 mod completion;
 mod config;
 mod group;
+mod ha;
 mod lock;
 mod man;
 mod migrate;
@@ -61,6 +63,12 @@ pub(crate) enum Noun {
     /// What people were told of, and what they say to it
     #[command(subcommand)]
     Alert(alert::Alert),
+    /// The programs that watch over masters
+    #[command(subcommand)]
+    Agent(agent::Agent),
+    /// Failovers: what would be done, and suspending them
+    #[command(subcommand)]
+    Ha(ha::Ha),
     Audit(audit::AuditArgs),
     /// The lock on the topology: who holds it
     #[command(subcommand)]
@@ -93,6 +101,8 @@ pub(crate) async fn run(session: &Session, noun: &Noun) -> Done {
         Noun::Migrate(verb) => migrate::run(session, verb).await,
         Noun::Task(verb) => task::run(session, verb).await,
         Noun::Alert(verb) => alert::run(session, verb).await,
+        Noun::Agent(verb) => agent::run(session, verb).await,
+        Noun::Ha(verb) => ha::run(session, verb).await,
         Noun::Audit(args) => audit::run(session, args).await,
         Noun::Lock(verb) => lock::run(session, verb).await,
         Noun::Action(verb) => action::run(session, verb).await,

@@ -47,7 +47,7 @@ fn a_wrong_type_is_2_with_what_to_write() {
     --- 2
     error: other.toml line 1: wrong value for `timeout`
       where  DIR/other.toml:1:1   timeout = 10
-      why    it takes a duration in double quotes: a number with ms, s or m, not a number
+      why    it takes a duration in double quotes: a number with ms, s, m, h or d, not a number
       next   write `timeout = "10s"`
     "#);
     desk.sandbox.write("other.toml", "[store]\naddress = \"redis://x\"\n").unwrap();

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     Addr, Extra, Group, GroupId, Move, ProductName, Proxy, ProxyId, ProxyKind, ProxyState, SLOT_COUNT,
-    Server, Slot, SlotId, SlotStatus,
+    Server, Slot, SlotId, SlotStatus, ha::Saga,
 };
 
 /// A record with the version of the node it was read from. Every write names that version.
@@ -137,6 +137,8 @@ pub struct Cluster {
     pub locks: Vec<LockEntry>,
     /// The mover at work.
     pub mover: Option<MoverLease>,
+    /// The last change of each group's master, those that are under way among them.
+    pub sagas: BTreeMap<GroupId, Versioned<Saga>>,
     /// What could not be read.
     pub gaps: Vec<Gap>,
     /// When it was taken, Unix milliseconds.
@@ -160,6 +162,7 @@ impl Cluster {
             dashboard: None,
             locks: Vec::new(),
             mover: None,
+            sagas: BTreeMap::new(),
             gaps: Vec::new(),
             taken_ms: 0,
             read_ms: 0,

@@ -12,6 +12,7 @@ mod extra;
 mod finding;
 mod go_config;
 mod group;
+pub mod ha;
 mod ids;
 mod moves;
 pub mod notice;

@@ -1,8 +1,8 @@
 //! Carrying out a plan: its steps in order, each a compare-and-set on what the plan was made from.
 //!
 //! Stopping after any step leaves the product usable. What is left to do is found by planning
-//! again: planners leave out what is done and repeat announcements. So there is no journal here;
-//! the store is the journal.
+//! again: planners leave out what is done and repeat announcements. So there is no journal here, but for a change
+//! of a master ([`crate::failover`]); the store is the journal.
 
 use std::{
     pin::pin,
@@ -16,10 +16,8 @@ use codis_core::{
 use codis_store::{ErrorKind, StoreError, TopologyLock};
 
 use crate::{
-    Context, Event, Events, Failure, FailureKind, Permit,
-    announce::announce_to_all,
-    audit, context, removal,
-    replication::{allow_writes, catch_up, replicate},
+    Context, Event, Events, Failure, FailureKind, Permit, announce::announce_to_all, audit, context,
+    failover::change_master, removal, replication::replicate,
 };
 
 /// How long the holder of `LOCK` is waited for.
@@ -148,8 +146,7 @@ async fn take(cx: &Context, step: &Step, events: &Events) -> Result<(), Failure>
     let stored = match step {
         Step::CreateSlots(slots) => return create_slots(cx, slots).await,
         Step::Replicate { server, master } => return replicate(cx, server, master.as_ref()).await,
-        Step::CatchUp { slave, master } => return catch_up(cx, slave, master, events).await,
-        Step::AllowWrites(server) => return allow_writes(cx, server).await,
+        Step::ChangeMaster(change) => return Box::pin(change_master(cx, change, events)).await,
         Step::Announce { kind, confirm } => {
             return announce_to_all(cx, kind, *confirm, events).await.map(drop);
         }

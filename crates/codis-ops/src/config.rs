@@ -4,6 +4,7 @@
 //! Flags and the environment belong to each program; they come before the file.
 
 mod file;
+mod ha;
 mod ha_json;
 mod ini;
 mod keys;
@@ -13,6 +14,7 @@ use std::{fs, os::unix::fs::MetadataExt as _, path::Path, str::FromStr, time::Du
 use crate::{Failure, FailureKind, Secret};
 
 pub use file::{File, error_text};
+pub use ha::ha;
 pub use keys::{KEYS, Key, Takes, duration};
 
 /// The file that is read if no other is named.

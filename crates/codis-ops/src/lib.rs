@@ -6,6 +6,7 @@
 
 pub mod actions;
 mod admit;
+pub mod agent;
 pub mod alerts;
 mod announce;
 mod apply;
@@ -17,6 +18,7 @@ pub mod check;
 pub mod config;
 mod context;
 mod events;
+pub mod failover;
 mod failure;
 pub mod forecast;
 pub mod insight;

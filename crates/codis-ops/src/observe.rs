@@ -62,8 +62,10 @@ pub async fn servers(
 /// Asks every registered proxy for its figures.
 pub async fn proxies(cluster: &Cluster, patience: Duration) -> BTreeMap<ProxyId, Result<ProxyStats, String>> {
     let client = AdminClient::new(patience);
-    let asks = cluster.proxies.values().map(|proxy| {
-        let (id, addr, client) = (proxy.id.clone(), proxy.debug_var_addr.clone(), &client);
+    let listed: Vec<(ProxyId, String)> =
+        cluster.proxies.values().map(|proxy| (proxy.id.clone(), proxy.debug_var_addr.clone())).collect();
+    let asks = listed.into_iter().map(|(id, addr)| {
+        let client = &client;
         async move {
             let answer = async { client.stats(&addr).await.map_err(|error| error.to_string()) };
             let answer = within(patience, answer).await;

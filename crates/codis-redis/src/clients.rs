@@ -15,11 +15,24 @@ use crate::{Conn, ConnectOptions, RedisCause, RedisError};
 /// # Errors
 /// No connection, no answer, or a server that still lists one after the command time-out.
 pub async fn kill_by_name(addr: &Addr, options: &ConnectOptions, prefix: &str) -> Result<u64, RedisError> {
+    kill_others(addr, options, prefix, "").await
+}
+
+/// The same, but for those whose name begins with `own`; an empty one spares none.
+///
+/// # Errors
+/// As [`kill_by_name`].
+pub async fn kill_others(
+    addr: &Addr,
+    options: &ConnectOptions,
+    prefix: &str,
+    own: &str,
+) -> Result<u64, RedisError> {
     let mut conn = Conn::open(addr, &options.named("codis-killer")).await?;
     let deadline = Instant::now() + options.command_timeout;
     let mut killed = 0;
     loop {
-        let ids = ids_of(&mut conn, prefix).await?;
+        let ids = ids_of(&mut conn, prefix, own).await?;
         if ids.is_empty() {
             return Ok(killed);
         }
@@ -39,21 +52,22 @@ pub async fn kill_by_name(addr: &Addr, options: &ConnectOptions, prefix: &str) -
     }
 }
 
-async fn ids_of(conn: &mut Conn, prefix: &str) -> Result<Vec<u64>, RedisError> {
+async fn ids_of(conn: &mut Conn, prefix: &str, own: &str) -> Result<Vec<u64>, RedisError> {
     let reply = conn.query(&["CLIENT", "LIST"]).await?;
     match reply.text() {
-        Some(list) => Ok(parse_ids(&list, prefix)),
+        Some(list) => Ok(parse_ids(&list, prefix, own)),
         None => Err(conn.unexpected("CLIENT LIST", &reply)),
     }
 }
 
-/// Ids of the connections whose name begins with `prefix`, from the text of CLIENT LIST.
-fn parse_ids(list: &str, prefix: &str) -> Vec<u64> {
+/// Ids of the connections whose name begins with `prefix` and not with `own`, from the text of CLIENT LIST.
+fn parse_ids(list: &str, prefix: &str, own: &str) -> Vec<u64> {
     list.lines()
         .filter_map(|line| {
             let field =
                 |name: &str| line.split(' ').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
-            field("name").filter(|name| name.starts_with(prefix))?;
+            let is_own = |name: &str| !own.is_empty() && name.starts_with(own);
+            field("name").filter(|name| name.starts_with(prefix) && !is_own(name))?;
             field("id")?.parse().ok()
         })
         .collect()
@@ -68,7 +82,8 @@ mod tests {
         let list = "id=3 addr=127.0.0.1:1 name=codis-mover-7-0 age=1\n\
             id=4 addr=127.0.0.1:2 name= age=1\nid=5 addr=127.0.0.1:3 name=other-codis-mover-7 age=1\n\
             id=6 addr=127.0.0.1:4 name=codis-mover-70-1 age=2\n";
-        assert_eq!(parse_ids(list, "codis-mover-"), [3, 6]);
-        assert_eq!(parse_ids(list, "codis-mover-7-"), [3]);
+        assert_eq!(parse_ids(list, "codis-mover-", ""), [3, 6]);
+        assert_eq!(parse_ids(list, "codis-mover-7-", ""), [3]);
+        assert_eq!(parse_ids(list, "codis-mover-", "codis-mover-7-"), [6]);
     }
 }

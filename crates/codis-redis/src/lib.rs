@@ -5,27 +5,33 @@
 //! - [`scan_slots`], [`count_by_slot`]: which keys a server holds; [`survey()`]: what moving them would take;
 //! - [`bulk_move`]: the hand-over of all keys of some slots, for the mover; [`native_move`] the same by
 //!   a codis-server's own command;
+//! - [`Redis::take_role`], [`backup()`]: changing masters, and keeping what would be lost;
 //! - [`ledger`]: writers through proxies whose every acknowledged write is checked afterwards.
 //!
 //! It knows servers, keys and slots, and nothing of the store, groups or tasks: what may be moved, and
 //! when, is decided elsewhere.
 
 mod backoff;
+mod backup;
 mod clients;
 mod conn;
 mod error;
+mod facts;
 mod handover;
 mod info;
 pub mod ledger;
 mod native;
 mod probe;
 mod reply;
+mod role;
 mod scan;
 mod survey;
 
-pub use clients::kill_by_name;
+pub use backup::backup;
+pub use clients::{kill_by_name, kill_others};
 pub use conn::{Conn, ConnectOptions, Password};
 pub use error::{RedisCause, RedisError};
+pub use facts::facts;
 pub use handover::{
     BulkError, BulkOptions, BulkProgress, BulkReport, Endpoint, Lease, Route, Stall, bulk_move, probe_move,
 };

@@ -14,7 +14,7 @@ pub async fn probe(addr: &Addr, options: &ConnectOptions) -> Result<ServerInfo, 
     Redis::connect(addr, options).await?.probe().await
 }
 
-/// Makes a server a slave of `master`, or a master (`None`), and waits until it says so itself.
+/// Makes a server a slave of `master`, or a master (`None`), also after a restart, and waits until it says so itself.
 ///
 /// Safe to repeat. Following is refused while the future master holds no key and this server does:
 /// the first thing a slave does is to drop its own data.
@@ -48,7 +48,7 @@ pub async fn replicaof(
             ));
         }
     }
-    server.become_slave_of(master).await
+    server.take_role(master).await.map(drop)
 }
 
 /// A control connection.
@@ -174,38 +174,12 @@ impl Redis {
         }
     }
 
-    pub(crate) fn conn(&mut self) -> &mut Conn {
-        &mut self.conn
+    /// How long it waits for a command.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
-    async fn become_slave_of(&mut self, master: Option<&Addr>) -> Result<(), RedisError> {
-        let (host, port) = match master {
-            Some(addr) => (addr.host().to_owned(), addr.port().to_string()),
-            None => ("NO".to_owned(), "ONE".to_owned()),
-        };
-        // SLAVEOF is the name that every version knows.
-        self.conn.query(&["SLAVEOF", &host, &port]).await?;
-        let deadline = Instant::now() + self.timeout;
-        loop {
-            let info = self.info().await?;
-            let done = match master {
-                Some(addr) => {
-                    info.role == LiveRole::Slave
-                        && info
-                            .master
-                            .as_ref()
-                            .is_some_and(|m| m.port() == addr.port() && m.host() == addr.host())
-                }
-                None => info.role == LiveRole::Master,
-            };
-            if done {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                let cause = RedisCause::Unexpected(format!("its role is still {:?}", info.role));
-                return Err(RedisError::new(self.conn.addr(), "SLAVEOF", cause));
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    pub(crate) fn conn(&mut self) -> &mut Conn {
+        &mut self.conn
     }
 }

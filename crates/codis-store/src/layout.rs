@@ -136,6 +136,26 @@ impl Layout {
         self.under(format_args!("failover/group_{id}"))
     }
 
+    pub(crate) fn agents(&self) -> String {
+        self.under("agents")
+    }
+
+    pub(crate) fn agent(&self, id: &str) -> String {
+        self.under(format_args!("agents/{id}"))
+    }
+
+    pub(crate) fn agent_leader(&self) -> String {
+        self.under("agent_leader")
+    }
+
+    pub(crate) fn agent_epoch(&self) -> String {
+        self.under("agent_epoch")
+    }
+
+    pub(crate) fn ha(&self) -> String {
+        self.under("ha")
+    }
+
     pub(crate) fn witnesses(&self) -> String {
         self.under("witness")
     }

@@ -4,6 +4,7 @@
 mod cancel;
 mod cases;
 mod crashes;
+mod failover;
 mod failovers;
 mod go;
 mod go_golden;

@@ -5,6 +5,7 @@ mod list;
 mod promote;
 mod remove;
 mod show;
+mod sync;
 mod view;
 
 use crate::{error::Done, session::Session};
@@ -16,6 +17,7 @@ pub(crate) enum Group {
     Add(add::AddArgs),
     Remove(remove::RemoveArgs),
     Promote(promote::PromoteArgs),
+    Sync(sync::SyncArgs),
 }
 
 pub(super) async fn run(session: &Session, verb: &Group) -> Done {
@@ -25,5 +27,6 @@ pub(super) async fn run(session: &Session, verb: &Group) -> Done {
         Group::Add(args) => add::run(session, args).await,
         Group::Remove(args) => remove::run(session, args).await,
         Group::Promote(args) => promote::run(session, args).await,
+        Group::Sync(args) => sync::run(session, args).await,
     }
 }

@@ -7,16 +7,17 @@ use crate::{
 
 /// Make a slave the master of its group
 ///
-/// Writes to the old master are stopped until the slave has all of them, then the proxies are told.
-/// The old master stays listed as offline.
+/// Our proxies hold the group's requests back until the slave has everything and is the master; clients wait for a
+/// moment and see no error. The old master becomes its slave. With an agent running, the agent does it. A promotion that was
+/// killed is completed by asking again, or by the next agent that leads.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   codisctl group promote 3 10.0.7.52:6383
   codisctl group promote 3 10.0.7.52:6383 --force
 
-Exit status: 0 done · 1 the server is not listed · 4 refused: not a slave, or slots of the group are
-moving · 5 store or server unreachable")]
+Exit status: 0 done · 1 the server is not listed · 4 refused: not a slave, slots of the group are moving, a
+proxy cannot be asked, or it took too long and was given up · 5 store or server unreachable")]
 pub(crate) struct PromoteArgs {
     /// Number of the group
     #[arg(value_name = "GROUP")]

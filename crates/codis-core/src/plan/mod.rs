@@ -40,7 +40,7 @@ use std::fmt;
 
 use crate::{
     ActionKind, Addr, Dashboard, GoTask, GroupId, LockEntry, Move, ProductName, Proxy, ProxyId, ProxyState,
-    Server, Slot, SlotSet, SlotStatus, Versioned,
+    Server, Slot, SlotSet, SlotStatus, Versioned, ha::SagaKind,
 };
 
 /// What shall be done, in order.
@@ -65,7 +65,9 @@ impl Plan {
 
     /// True if a step waits for the proxies' acknowledgements.
     pub fn needs_confirmation(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step, Step::Announce { confirm: true, .. }))
+        self.steps
+            .iter()
+            .any(|step| matches!(step, Step::Announce { confirm: true, .. } | Step::ChangeMaster(_)))
     }
 }
 
@@ -128,16 +130,8 @@ pub enum Step {
         /// Its new master; `None` makes it a master.
         master: Option<Addr>,
     },
-    /// Stop writes on the master, wait until the slave has everything it has written, and stop writes on
-    /// the slave too: it takes none either before all proxies have followed.
-    CatchUp {
-        /// The slave that shall take over.
-        slave: Addr,
-        /// Its master.
-        master: Addr,
-    },
-    /// Allow writes on a server where [`Step::CatchUp`] stopped them.
-    AllowWrites(Addr),
+    /// Make another server the master of a group, or go on with such a change: see [`crate::ha::Saga`].
+    ChangeMaster(ChangeMaster),
     /// Publish an action.
     Announce {
         /// What changed.
@@ -145,6 +139,37 @@ pub enum Step {
         /// Wait until every online proxy has acknowledged it.
         confirm: bool,
     },
+}
+
+/// Another server becomes the master of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeMaster {
+    /// The group.
+    pub group: GroupId,
+    /// The master before.
+    pub old: Addr,
+    /// The master afterwards.
+    pub new: Addr,
+    /// As planned, or because the old one is lost.
+    pub kind: SagaKind,
+    /// Proxies are online that cannot hold requests back.
+    pub go: bool,
+}
+
+impl fmt::Display for ChangeMaster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, old, new, kind, go } = self;
+        write!(f, "failover/group_{group}: ")?;
+        match (kind, go) {
+            (SagaKind::Failover, _) => write!(f, "{new} is the master, {old} offline"),
+            (SagaKind::Planned, false) => {
+                write!(f, "requests wait, {new} catches up and is the master, {old} its slave")
+            }
+            (SagaKind::Planned, true) => {
+                write!(f, "writes are refused, {new} catches up and is the master, {old} its slave")
+            }
+        }
+    }
 }
 
 impl fmt::Display for Step {
@@ -212,10 +237,7 @@ impl fmt::Display for Step {
                 write!(f, "server {server}: replicates from {master}")
             }
             Self::Replicate { server, master: None } => write!(f, "server {server}: becomes a master"),
-            Self::CatchUp { slave, master } => {
-                write!(f, "server {master}: writes stopped (-NOREPLICAS), {slave} catches up")
-            }
-            Self::AllowWrites(server) => write!(f, "server {server}: takes writes"),
+            Self::ChangeMaster(change) => change.fmt(f),
             Self::Announce { kind, confirm } => {
                 let wait = if *confirm { ", acknowledged by every online proxy" } else { "" };
                 write!(f, "actions: {}{wait}", kind.type_name())

@@ -1,7 +1,7 @@
 //! What a step does to a snapshot, so that a plan can be followed without a store.
 
-use super::Step;
-use crate::{Cluster, GoTask, Group, Server, Slot, Versioned};
+use super::{ChangeMaster, Step};
+use crate::{Cluster, GoTask, Group, Role, Server, Slot, Versioned, ha::SagaKind};
 
 impl Cluster {
     /// Applies a step to the snapshot as carrying it out changes the store. Steps that only touch
@@ -80,16 +80,24 @@ impl Cluster {
             Step::DeleteGoTasks(tasks) => {
                 self.go_tasks.retain(|task| !tasks.iter().any(|doomed| doomed.name == task.name));
             }
+            Step::ChangeMaster(change) => self.change_master(change),
             Step::ClearLock(lock) => self.locks.retain(|other| other.name != lock.name),
             Step::ClearDashboard(_) => self.dashboard = None,
             Step::RemoveProduct(_) => *self = Self::empty(self.product.clone()),
-            Step::Replicate { .. }
-            | Step::CatchUp { .. }
-            | Step::AllowWrites(_)
-            | Step::Announce { .. }
-            | Step::CollectActions { .. } => {}
+            Step::Replicate { .. } | Step::Announce { .. } | Step::CollectActions { .. } => {}
         }
         debug_assert!(self.check().is_ok(), "{step} left {:?}", self.check());
+    }
+
+    fn change_master(&mut self, change: &ChangeMaster) {
+        let former = if change.kind == SagaKind::Planned { Role::Slave } else { Role::Offline };
+        let listed = self.groups.get(&change.group).map(|group| group.servers.clone()).unwrap_or_default();
+        for (addr, role) in [(&change.old, former), (&change.new, Role::Master)] {
+            if let Some(server) = listed.iter().find(|server| &server.addr == addr && server.role != role) {
+                let changed = Server { role, ..server.value.clone() };
+                self.put_server(Versioned::new(changed, server.version + 1));
+            }
+        }
     }
 
     fn put_server(&mut self, server: Versioned<Server>) {

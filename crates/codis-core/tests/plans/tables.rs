@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use codis_core::ha::{Demoted, Receipt, Saga, SagaKind, Stage};
 use codis_core::plan::{self, Holder, RefusalKind, Step};
 use codis_core::{
     Cluster, Dashboard, Gap, GroupId, LockEntry, MoveState, MoverLease, ProxyState, Role, SlotId, SlotStatus,
@@ -214,36 +215,65 @@ fn a_master_is_promoted_away_before_it_is_removed() {
     run(&mut cluster, plan);
     let group = &cluster.groups[&GroupId(1)];
     assert_eq!(group.master().unwrap().addr, addr(7002));
-    assert_eq!(group.server(&addr(7001)).unwrap().role, Role::Offline);
+    assert_eq!(group.server(&addr(7001)).unwrap().role, Role::Slave);
     let plan = remove(&cluster);
     run(&mut cluster, plan);
     assert!(cluster.server(&addr(7001)).is_none());
 }
 
 #[test]
-fn the_old_master_is_told_to_follow_only_after_the_proxies_have_switched() {
-    let plan = plan::promote(&product(), GroupId(1), &addr(7002), false).unwrap();
-    let announced =
-        plan.steps.iter().position(|s| matches!(s, Step::Announce { confirm: true, .. })).unwrap();
-    let demoted = plan
-        .steps
-        .iter()
-        .position(|s| matches!(s, Step::Replicate { server, master: Some(_) } if *server == addr(7001)))
-        .unwrap();
-    assert!(announced < demoted);
+fn a_promotion_that_was_begun_is_completed_before_another_is_thought_of() {
+    let mut cluster = product();
+    let plan = plan::promote(&cluster, GroupId(1), &addr(7002), false).unwrap();
+    let [Step::ChangeMaster(change)] = &plan.steps[..] else { panic!("{plan:?}") };
+    assert_eq!((&change.old, &change.new, change.kind), (&addr(7001), &addr(7002), SagaKind::Planned));
+    cluster.sagas.insert(GroupId(1), Versioned::new(saga(Stage::Promote), 3));
+    // What stands in the way of a new one does not stand in the way of its end.
+    cluster.fences.insert("10.0.0.9:19000".to_owned());
+    let again = plan::promote(&cluster, GroupId(1), &addr(7002), false).unwrap();
+    assert_eq!(again.steps, plan.steps);
 }
 
 #[test]
-fn the_new_master_takes_writes_only_after_the_proxies_have_switched() {
-    for force in [false, true] {
-        let plan = plan::promote(&product(), GroupId(1), &addr(7002), force).unwrap();
-        let allowed = plan.steps.iter().position(|s| *s == Step::AllowWrites(addr(7002))).unwrap();
-        assert!(matches!(plan.steps[allowed - 1], Step::Announce { confirm: true, .. }));
-        // An interrupted run may have left it without writes.
-        let mut half = product();
-        plan.steps[..allowed].iter().for_each(|step| half.apply(step));
-        let again = plan::promote(&half, GroupId(1), &addr(7002), force).unwrap();
-        assert!(again.steps.contains(&Step::AllowWrites(addr(7002))), "{:?}", again.steps);
+fn no_promotion_while_an_old_master_may_still_take_writes() {
+    let mut cluster = product();
+    let open = Demoted { addr: addr(7009), history: None, offset: 0, open: true };
+    let ended = Saga { demoted: vec![open], ..saga(Stage::Ended) };
+    cluster.sagas.insert(GroupId(1), Versioned::new(ended.clone(), 3));
+    refused(plan::promote(&cluster, GroupId(1), &addr(7002), false), RefusalKind::Unsafe, "not back");
+    assert!(plan::promote(&cluster, GroupId(1), &addr(7002), true).is_ok());
+    let closed = Saga { demoted: vec![Demoted { open: false, ..ended.demoted[0].clone() }], ..ended };
+    cluster.sagas.insert(GroupId(1), Versioned::new(closed, 4));
+    assert!(plan::promote(&cluster, GroupId(1), &addr(7002), false).is_ok());
+}
+
+#[test]
+fn a_group_without_a_master_gets_one_by_force_only() {
+    let mut cluster = product();
+    let group = cluster.groups.get_mut(&GroupId(1)).unwrap();
+    group.servers.retain(|server| server.role == Role::Slave);
+    refused(plan::promote(&cluster, GroupId(1), &addr(7002), false), RefusalKind::Unsafe, "0 masters");
+    let plan = plan::promote(&cluster, GroupId(1), &addr(7002), true);
+    run(&mut cluster, plan);
+    assert_eq!(cluster.groups[&GroupId(1)].master().unwrap().addr, addr(7002));
+}
+
+fn saga(stage: Stage) -> Saga {
+    Saga {
+        group: GroupId(1),
+        kind: SagaKind::Planned,
+        stage,
+        old: addr(7001),
+        new: addr(7002),
+        owner: "somebody".to_owned(),
+        epoch: 1,
+        begun_ms: 1,
+        hold_ms: 5000,
+        run_id: String::new(),
+        why: String::new(),
+        receipt: Receipt::default(),
+        demoted: Vec::new(),
+        extra: codis_core::Extra::default(),
     }
 }
 

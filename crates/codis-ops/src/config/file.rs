@@ -318,7 +318,7 @@ mod tests {
         insta::assert_snapshot!(refuse("[porxy]\nlisten = \"x\"\n"), @"
         codis.toml line 1: unknown key `porxy`
         /etc/codis.toml:1:2   [porxy]
-        the top of the file has: product, output, timeout, password_file, and the tables [store], [alert], [duty]
+        the top of the file has: product, output, timeout, password_file, and the tables [store], [agent], [ha], [alert], [duty]
         remove the line; all keys are described in docs/configuration.md
         ");
     }
@@ -340,7 +340,7 @@ mod tests {
         insta::assert_snapshot!(refuse("store = \"zk://10.0.7.11:2181\"\n"), @r#"
         codis.toml line 1: unknown key `store`
         /etc/codis.toml:1:1   store = "zk://10.0.7.11:2181"
-        the top of the file has: product, output, timeout, password_file, and the tables [store], [alert], [duty]
+        the top of the file has: product, output, timeout, password_file, and the tables [store], [agent], [ha], [alert], [duty]
         write `[store]`, and `address = "zk://10.0.7.11:2181,10.0.7.12:2181"` on a line below it
         "#);
     }

@@ -14,15 +14,20 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use codis_core::ha::Policy;
 use codis_core::plan::{self, Plan};
 use codis_core::{Addr, Cluster, GroupId, ProductName, ProxyId, SLOT_COUNT, SlotId, SlotSet, slot_of_key};
 use codis_redis::{Password, Redis, Reply};
 use codis_store::StoreAddr;
 use futures::future::try_join_all;
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 pub use tour::{Latency, Scene, Step, TourOptions, TourReport, tour};
 
+use crate::agent::{self, AgentOptions};
 use crate::{Consent, Context, Events, Failure, FailureKind, Permit, Target, apply};
 use directory::Directory;
 use parts::ProxyRecipe;
@@ -128,6 +133,7 @@ pub struct ProxySummary {
 // The order of the fields is the order in which they go: programs, launcher, directory.
 #[derive(Debug)]
 pub struct Playground {
+    agent: Option<Agent>,
     cx: Context,
     summary: Summary,
     proxies: Vec<Running>,
@@ -173,13 +179,15 @@ impl Playground {
         let summary = Summary { store, product, dir, groups: vec![], proxies: vec![], took: Duration::ZERO };
         let slaves = options.slaves;
         let proxies = Vec::new();
-        let mut this = Self { cx, summary, proxies, servers, launcher, ports, slaves, directory };
+        let mut this =
+            Self { agent: None, cx, summary, proxies, servers, launcher, ports, slaves, directory };
         this.change(plan::init).await?;
         events.note(format!("starting {} groups", options.groups));
         this.add_groups(options.groups).await?;
         this.assign_all().await?;
         events.note(format!("starting {} proxies", options.proxies));
         this.add_proxies(options.proxies, options.workers).await?;
+        this.agent = Some(Agent::start(&this.cx, this.directory.path().join("rejoin")));
         this.summary.took = begun.elapsed();
         Ok(this)
     }
@@ -208,7 +216,10 @@ impl Playground {
 
     /// Stops everything in order, proxies first, and removes the directory.
     pub async fn stop(self) {
-        let Self { cx, proxies, servers, launcher, directory, .. } = self;
+        let Self { agent, cx, proxies, servers, launcher, directory, .. } = self;
+        if let Some(agent) = agent {
+            agent.stop().await;
+        }
         futures::future::join_all(proxies.into_iter().map(|proxy| proxy.stop(STOP_PATIENCE))).await;
         cx.close().await;
         // They hold nothing that is kept.
@@ -299,6 +310,40 @@ impl Playground {
         let quiet = Events::none();
         Box::pin(apply(&self.cx, &plan, Permit::new(&plan, Consent::Policy), &quiet)).await?;
         Ok(())
+    }
+}
+
+/// The agent of a playground, in this process.
+#[derive(Debug)]
+struct Agent {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Agent {
+    fn start(cx: &Context, backups: PathBuf) -> Self {
+        let stop = CancellationToken::new();
+        let options =
+            AgentOptions { policy: Policy::default(), observe_only: false, backups, stop: stop.clone() };
+        let cx = cx.clone();
+        let task = tokio::spawn(async move {
+            if let Err(failure) = agent::run(&cx, &options, &Events::none(), drop).await {
+                tracing::warn!(%failure, "the playground's agent has ended");
+            }
+        });
+        Self { stop, task }
+    }
+
+    async fn stop(mut self) {
+        self.stop.cancel();
+        // What does not end in time ends with the program.
+        let _ = timeout(STOP_PATIENCE, &mut self.task).await;
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

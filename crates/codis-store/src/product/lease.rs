@@ -1,4 +1,5 @@
-//! Who moves slots: the lease of the mover, and the dashboard node that keeps a Go dashboard from starting meanwhile.
+//! Who moves slots and who changes masters: their leases, and the dashboard node that keeps a Go dashboard from starting
+//! while slots move.
 
 use codis_core::{Dashboard, MoverLease};
 
@@ -12,7 +13,7 @@ use crate::store::Store;
 use crate::watch::Watch;
 use crate::wire;
 
-/// We are the mover, as long as the session holds and nobody takes it away.
+/// We are the mover, or the leader of the agents, as long as the session holds and nobody takes it away.
 #[derive(Debug)]
 pub struct Lease {
     store: Store,
@@ -30,16 +31,43 @@ pub struct DashboardGuard {
 
 impl Product {
     /// Becomes the mover; else says who is. The epoch is one more than that of any mover before.
-    ///
-    /// Epoch and lease change in one transaction: two movers never have the same one.
     pub async fn take_mover(&self, owner: &str) -> Result<std::result::Result<Lease, MoverLease>> {
-        let (path, counter) = (self.layout.mover(), self.layout.mover_epoch());
+        self.take_lease(self.layout.mover(), self.layout.mover_epoch(), owner, false).await
+    }
+
+    /// Becomes the one who changes masters; else says who is. The epoch is one more than that of any before.
+    pub async fn take_lead(&self, owner: &str) -> Result<std::result::Result<Lease, MoverLease>> {
+        self.take_lease(self.layout.agent_leader(), self.layout.agent_epoch(), owner, true).await
+    }
+
+    /// Who changes masters now.
+    pub async fn leader(&self) -> Result<Option<MoverLease>> {
+        let path = self.layout.agent_leader();
+        let node = self.store.get_many(std::slice::from_ref(&path)).await?.pop().flatten();
+        node.map(|node| wire::mover_from(&node.data).map_err(|error| corrupt(&path, error))).transpose()
+    }
+
+    /// Epoch and lease change in one transaction: two owners never have the same one. `again`: one that this very session
+    /// and owner has is replaced.
+    async fn take_lease(
+        &self,
+        path: String,
+        counter: String,
+        owner: &str,
+        again: bool,
+    ) -> Result<std::result::Result<Lease, MoverLease>> {
         let mut attempt = 0;
         loop {
             let known = self.store.get_many(&[path.clone(), counter.clone()]).await?;
             let [mover, count] = known.try_into().unwrap_or([None, None]);
-            if let Some(mover) = mover {
-                return wire::mover_from(&mover.data).map(Err).map_err(|error| corrupt(&path, error));
+            if let Some(node) = mover {
+                let other = wire::mover_from(&node.data).map_err(|error| corrupt(&path, error))?;
+                let own = node.owner == self.store.session_id() && other.owner == owner;
+                if !(again && own) {
+                    return Ok(Err(other));
+                }
+                // Ours from before a proof that failed: with a new number nothing of that time counts any more.
+                missing_is_fine(self.store.delete(&path, Some(node.version)).await)?;
             }
             let last = match &count {
                 Some(node) => read_epoch(&node.data).ok_or_else(|| {

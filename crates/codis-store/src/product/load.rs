@@ -39,6 +39,7 @@ impl Product {
             layout.moves(),
             layout.go_tasks(),
             layout.locks(),
+            layout.switches(),
         ];
         let mut known: Vec<String> = SlotId::all().map(|id| layout.slot(id)).collect();
         known.extend([layout.dashboard(), layout.mover()]);
@@ -47,7 +48,7 @@ impl Product {
         let mut list = || lists.next().unwrap_or_default();
         let (groups, proxies) = (list(), list());
         (cluster.fences, cluster.suspended) = (list().into_iter().collect(), list().into_iter().collect());
-        let (moves, tasks, locks) = (list(), list(), list());
+        let (moves, tasks, locks, sagas) = (list(), list(), list(), list());
 
         let mut gaps = Gaps::default();
         let mut nodes = known.iter().zip(nodes);
@@ -66,6 +67,7 @@ impl Product {
         second.extend(places(layout.moves(), &moves));
         second.extend(places(layout.go_tasks(), &tasks));
         second.extend(places(layout.locks(), &locks));
+        second.extend(places(layout.switches(), &sagas));
         let (nodes, groups) = tokio::try_join!(self.store.get_many(&second), self.read_groups(groups))?;
         cluster.groups = groups.found;
         gaps.0.extend(groups.gaps);
@@ -86,12 +88,21 @@ impl Product {
         for (name, (path, node)) in tasks.iter().zip(nodes.by_ref()) {
             cluster.go_tasks.extend(gaps.versioned(path, node, |data| wire::go_task_from(name, data)));
         }
-        for (name, (path, node)) in locks.iter().zip(nodes) {
+        for (name, (path, node)) in locks.iter().zip(nodes.by_ref()) {
             let Some(node) = node else { continue };
             let (lock, unreadable) = lock::entry(name, &node);
             cluster.locks.push(lock);
             if let Some(error) = unreadable {
                 gaps.add(path.clone(), error.to_string());
+            }
+        }
+        for (name, (path, node)) in sagas.iter().zip(nodes) {
+            let Some(id) = name.strip_prefix("group_").and_then(|id| id.parse::<GroupId>().ok()) else {
+                gaps.add(path.clone(), "its name is not that of a group");
+                continue;
+            };
+            if let Some(saga) = gaps.versioned(path, node, |data| wire::saga_from(id, data)) {
+                cluster.sagas.insert(id, saga);
             }
         }
         cluster.gaps = gaps.0;

@@ -14,6 +14,7 @@ mod lock;
 mod proxies;
 mod recent;
 mod removal;
+mod saga;
 mod switch;
 mod tasks;
 mod witness;

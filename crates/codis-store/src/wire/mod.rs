@@ -7,6 +7,7 @@ mod alert;
 mod json;
 mod moves;
 mod proxy;
+mod saga;
 mod server;
 mod slot;
 mod small;
@@ -17,6 +18,7 @@ pub(crate) use alert::{alert_from, alert_json, silence_from, silence_json, silen
 pub(crate) use json::WireError;
 pub(crate) use moves::{move_from, move_json};
 pub(crate) use proxy::{proxy_from, proxy_json};
+pub(crate) use saga::{agent_from, agent_json, ha_from, ha_json, saga_from, saga_json};
 pub(crate) use server::{server_from, server_json};
 pub(crate) use slot::{slot_from, slot_json};
 pub use small::AuditRecord;
@@ -50,6 +52,8 @@ mod tests {
             audit_from(data).err(),
             alert_from(data).err(),
             silence_from(data).err(),
+            saga_from(GroupId(1), data).err(),
+            agent_from(data).err(),
         ]
     }
 

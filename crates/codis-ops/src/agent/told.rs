@@ -1,0 +1,159 @@
+//! What people should hear of masters and their slaves.
+
+use codis_core::{
+    GroupId,
+    ha::{self, Decision, NotNow, Observed, Policy, Saga, SagaKind, Stage, Upkeep, Verdict, decide, upkeep},
+    notice::{Alert, Facts, Loss},
+};
+
+use super::work::{Ended, picture};
+use crate::{context, failover::Outcome};
+
+/// What lasts is found anew at every tick; since when is remembered here.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    since: std::collections::BTreeMap<String, u64>,
+}
+
+impl Told {
+    /// Everything that lasts, and what has ended since the last tick.
+    pub(super) fn of(
+        &mut self,
+        observed: Option<&Observed>,
+        policy: &Policy,
+        ended: Vec<Ended>,
+    ) -> Vec<Alert> {
+        let mut alerts: Vec<Alert> = ended.into_iter().filter_map(|one| event(one, observed)).collect();
+        let Some(observed) = observed else { return alerts };
+        let mut lasting = Vec::new();
+        for id in observed.cluster.groups.keys() {
+            lasting.extend(of_group(observed, *id, policy));
+        }
+        let ids: Vec<String> = lasting.iter().map(|alert| alert.id().to_string()).collect();
+        self.since.retain(|id, _| ids.contains(id));
+        for (alert, id) in lasting.iter_mut().zip(ids) {
+            alert.since_ms = *self.since.entry(id).or_insert(alert.since_ms);
+        }
+        alerts.extend(lasting);
+        alerts
+    }
+}
+
+fn of_group(observed: &Observed, id: GroupId, policy: &Policy) -> Vec<Alert> {
+    let Some(picture) = picture(observed, id, true) else { return Vec::new() };
+    let mut alerts = Vec::new();
+    if let Decision::Refused { master, why } = decide(&picture, policy) {
+        let silent_ms =
+            observed.servers.get(&master).and_then(|view| view.silence.as_ref()).map_or(0, |s| s.ms);
+        let (reason, verdicts): (_, &[Verdict]) = match &why {
+            NotNow::NobodyFit(verdicts) => (None, verdicts),
+            other => (Some(other.to_string()), &[]),
+        };
+        let slots = observed.cluster.slots_using(id).filter(|slot| slot.group == Some(id)).count() as u64;
+        let best =
+            verdicts.iter().filter(|verdict| verdict.same_history).max_by_key(|verdict| verdict.offset);
+        let facts = Facts::FailoverRefused {
+            group: id,
+            master: master.clone(),
+            slots,
+            why: reason,
+            refused: verdicts.iter().map(ToString::to_string).collect(),
+            best: best.map(|verdict| verdict.addr.clone()),
+        };
+        alerts.push(Alert::new(format!("group {id}"), observed.now_ms.saturating_sub(silent_ms), facts));
+    }
+    for one in upkeep(&picture, policy) {
+        if let (Upkeep::Waiting { server }, Some(master)) = (&one, picture.group.master()) {
+            let facts = Facts::RejoinWaiting {
+                group: id,
+                server: server.clone(),
+                master: master.addr.clone(),
+                why: "ha.rejoin is manual".to_owned(),
+            };
+            alerts.push(Alert::new(server, observed.now_ms, facts));
+        }
+    }
+    if let Some(master) = picture.group.master()
+        && let Some(view) = observed.servers.get(&master.addr)
+        && let Some(keys_before) = view.emptied
+    {
+        let slave = picture.group.slaves().find(|server| {
+            let facts = observed.servers.get(&server.addr).and_then(|view| view.facts.as_ref());
+            facts.is_some_and(|facts| facts.keys > 0)
+        });
+        let facts = Facts::EmptyMaster {
+            group: id,
+            master: master.addr.clone(),
+            keys_before,
+            keys: view.facts.as_ref().map_or(0, |facts| facts.keys),
+            slave: slave.map(|server| server.addr.clone()),
+            done: if slave.is_some() { "a slave takes its place" } else { "nothing: no slave has the keys" }
+                .to_owned(),
+        };
+        alerts.push(Alert::new(&master.addr, observed.now_ms, facts));
+    }
+    alerts
+}
+
+/// What has happened.
+fn event(ended: Ended, observed: Option<&Observed>) -> Option<Alert> {
+    let now_ms = context::now_ms();
+    match ended {
+        Ended::Changed(saga) if saga.stage == Stage::Ended => {
+            Some(Alert::new(format!("group {}", saga.group), now_ms, changed(&saga, observed)))
+        }
+        Ended::Upkeep(Upkeep::ListAsSlave { server }, Outcome::Rejoined) => {
+            let group = observed?.cluster.groups.values().find(|group| group.server(&server).is_some())?;
+            let master = group.master()?.addr.clone();
+            let facts = Facts::RejoinDone {
+                group: group.id,
+                server: server.clone(),
+                master,
+                kept: None,
+                loss: Loss::Unknown,
+            };
+            Some(Alert::new(server, now_ms, facts))
+        }
+        Ended::Upkeep(Upkeep::Rejoin { server, master, .. }, Outcome::Attached(Some(file))) => {
+            let group = observed?.cluster.groups.values().find(|group| group.server(&server).is_some())?.id;
+            let kept = Some(file.display().to_string());
+            let facts =
+                Facts::RejoinDone { group, server: server.clone(), master, kept, loss: Loss::Unknown };
+            Some(Alert::new(server, now_ms, facts))
+        }
+        _ => None,
+    }
+}
+
+fn changed(saga: &Saga, observed: Option<&Observed>) -> Facts {
+    let receipt = &saga.receipt;
+    let loss = match receipt.lost {
+        Some(ha::Loss::NONE) => Loss::None,
+        Some(ha::Loss { bytes, writes }) => Loss::Some { bytes, writes },
+        None => Loss::Unknown,
+    };
+    let followers = observed.and_then(|observed| observed.cluster.groups.get(&saga.group)).map(|group| {
+        group
+            .slaves()
+            .filter(|server| server.addr != saga.new)
+            .map(|server| server.addr.to_string())
+            .collect()
+    });
+    Facts::FailoverDone {
+        group: saga.group,
+        from: saga.old.clone(),
+        to: saga.new.clone(),
+        planned: saga.kind == SagaKind::Planned,
+        down_ms: receipt.followed_ms.saturating_sub(receipt.last_good_ms)
+            * u64::from(receipt.last_good_ms > 0),
+        agents_agree: receipt.agents.0,
+        agents: receipt.agents.1,
+        proxies_agree: receipt.proxies.0,
+        proxies: receipt.proxies.1,
+        switched_ms: receipt.followed_ms.saturating_sub(receipt.decided_ms.max(saga.begun_ms)),
+        loss,
+        confirmed: receipt.confirmed,
+        silent: receipt.unconfirmed.clone(),
+        followers: followers.unwrap_or_default(),
+    }
+}
