@@ -234,6 +234,11 @@ impl Product {
         }
     }
 
+    /// The directory that everything of it runs in.
+    pub fn home(&self) -> &Sandbox {
+        &self.home
+    }
+
     /// Starts an agent with these settings (tables of `codis.toml`) and variables of the environment; it is killed with the
     /// value. Returns at once.
     ///

@@ -155,6 +155,14 @@ impl AdminClient {
         self.page(addr, "/slotsinfo").await
     }
 
+    /// `/MoniData`, the counters of Go proxies of the fork.
+    ///
+    /// # Errors
+    /// When the page cannot be read in time.
+    pub async fn moni_data(&self, addr: &str) -> Result<go::MoniData, AdminError> {
+        self.page(addr, "/MoniData").await
+    }
+
     async fn page<T: DeserializeOwned>(&self, addr: &str, path: &'static str) -> Result<T, AdminError> {
         let after = self.timeout;
         let text = tokio::time::timeout(after, fetch(addr, path))

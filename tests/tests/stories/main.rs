@@ -1,6 +1,7 @@
 //! All end-to-end stories: one program, so that what they share is built once.
 #![expect(clippy::unwrap_used, reason = "a story says where it fails")]
 
+mod alerts;
 mod cancel;
 mod cases;
 mod crashes;

@@ -1,7 +1,9 @@
 use codis_ops::{
     Event, Events, Failure,
     agent::{self, AgentOptions},
+    alerts::{AlertSettings, Desk},
     mover::CancellationToken,
+    watch::{Watch, WatchSettings},
 };
 
 use crate::{
@@ -29,6 +31,8 @@ pub(crate) struct RunArgs {
 }
 
 pub(super) async fn run(session: &Session, args: &RunArgs) -> Done {
+    let alerts = AlertSettings::read(session.settings.file())?;
+    let mut watch = Watch::new(WatchSettings::read(session.settings.file()));
     let cx = session.connect().await?;
     let (policy, backups) = session.settings.ha.clone();
     let observe_only = args.observe_only || session.settings.dry_run;
@@ -37,6 +41,12 @@ pub(super) async fn run(session: &Session, args: &RunArgs) -> Done {
     let mut signals = Signals::new()?;
     let (events, mut stream) = Events::channel();
     session.ui.say(&format!("agent {} watches product {}", agent::own_id(), cx.product_name()));
+    if alerts.is_mute() {
+        session
+            .ui
+            .say("nobody is told of alerts: [alert.mail] and [alert.webhook] are missing in the settings");
+    }
+    let desk = Desk::open(&cx, alerts, &agent::own_id(), observe_only)?;
     let (mut said, mut known): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     let each = |tick: agent::Tick| {
         let ids: Vec<String> = tick.alerts.iter().map(|alert| alert.id().to_string()).collect();
@@ -44,6 +54,11 @@ pub(super) async fn run(session: &Session, args: &RunArgs) -> Done {
             tracing::info!(id, facts = ?alert.facts, "alert");
         }
         known = ids;
+        let round = watch.round(&tick);
+        // What was told is kept in the store: one that only observes repeats nothing that the leader has told.
+        if tick.leads || observe_only {
+            desk.hand_over(round);
+        }
         let would = match (&tick.observed, observe_only) {
             (Some(observed), true) => agent::would_do(observed, &options.policy),
             _ => Vec::new(),

@@ -1,5 +1,68 @@
-//! The watching duties of an agent.
+//! The watching duties of an agent: what a tick has seen becomes a round of alerts.
 
+mod seen;
 mod settings;
+mod tables;
+
+use codis_core::duty::{Connectivity, Memory, Proxies, Replication};
+use codis_core::notice::{Kind, Round};
 
 pub use self::settings::WatchSettings;
+use self::tables::Tables;
+use crate::agent::Tick;
+
+/// What the failover of an agent tells, as long as it lasts.
+const OF_MASTERS: [Kind; 3] = [Kind::FailoverRefused, Kind::RejoinWaiting, Kind::EmptyMaster];
+
+/// The duties with what they remember.
+#[derive(Debug)]
+pub struct Watch {
+    settings: WatchSettings,
+    memory: Memory,
+    replication: Replication,
+    connectivity: Connectivity,
+    proxies: Proxies,
+    tables: Tables,
+}
+
+impl Watch {
+    /// Duties that have seen nothing yet.
+    pub fn new(settings: WatchSettings) -> Self {
+        Self {
+            tables: Tables::new(settings.tables),
+            settings,
+            memory: Memory::default(),
+            replication: Replication::default(),
+            connectivity: Connectivity::default(),
+            proxies: Proxies::default(),
+        }
+    }
+
+    /// What is not well in a tick. Never waits: routes of proxies are read in the background. Every agent looks, so
+    /// that the next leader knows what lasts; only the one that leads hands it over.
+    pub fn round(&mut self, tick: &Tick) -> Round {
+        let mut round = Round::default();
+        let Some(observed) = &tick.observed else {
+            round.alerts.extend(tick.alerts.iter().filter(|alert| alert.kind().is_event()).cloned());
+            return round;
+        };
+        round.looked_for(OF_MASTERS, tick.alerts.iter().cloned());
+        if self.settings.proxies.is_some() {
+            self.tables.read(&observed.cluster);
+        }
+        let seen = seen::of(observed, &tick.proxies, &self.tables.pages());
+        if let Some(policy) = &self.settings.memory {
+            self.memory.check(&seen, policy, &mut round);
+        }
+        if let Some(policy) = &self.settings.replication {
+            self.replication.check(&seen, policy, &mut round);
+        }
+        if let Some(policy) = &self.settings.connectivity {
+            self.connectivity.check(&seen, policy, &mut round);
+        }
+        if let Some(policy) = &self.settings.proxies {
+            self.proxies.check(&seen, policy, &mut round);
+        }
+        round
+    }
+}
