@@ -42,11 +42,14 @@ pub(crate) async fn change_master(
         {
             return ended(saga, &what);
         }
+        // One that somebody else began is brought to its end first, and may have been given up.
         if open.is_none() {
-            asked = Some(ask(cx, change, saga.as_ref(), &what).await?);
+            asked = ask(cx, change, saga.as_ref(), &what).await?;
+            if asked.is_none() {
+                return Ok(());
+            }
             continue;
         }
-        asked = asked.or(open.map(|saga| saga.epoch));
         match Lead::take(cx, &context::who()).await? {
             Ok(lead) => {
                 let policy = Policy::default();
@@ -56,7 +59,8 @@ pub(crate) async fn change_master(
                 };
                 lead.release().await;
                 match done {
-                    Ok(saga) => return ended(&saga, &what),
+                    Ok(saga) if asked.is_some() => return ended(&saga, &what),
+                    Ok(_) => {}
                     // A proxy, or somebody else, has changed the journal: what it says now counts.
                     Err(failure) if failure.stale && !given_up => given_up = true,
                     Err(failure) => return Err(failure),
@@ -77,18 +81,27 @@ pub(crate) async fn change_master(
     }
 }
 
-/// Writes down what is wanted. Returns the journal's epoch.
+/// Writes down what is wanted. Returns the journal's epoch; nothing if it is so already.
 async fn ask(
     cx: &Context,
     change: &ChangeMaster,
     before: Option<&Versioned<Saga>>,
     what: &str,
-) -> Result<u64, Failure> {
+) -> Result<Option<u64>, Failure> {
     let cluster = cx.load().await?;
+    let place = format!("servers/group_{}", change.group);
     let Some(group) = cluster.groups.get(&change.group) else {
-        let place = format!("servers/group_{}", change.group);
         return Err(Failure::new(FailureKind::Failed, what, place, "there is no such group"));
     };
+    match group.master().map(|master| &master.addr) {
+        Some(master) if *master == change.new => return Ok(None),
+        Some(master) if *master == change.old => {}
+        _ => {
+            let why = format!("{} is not its master any more", change.old);
+            return Err(Failure::new(FailureKind::Failed, what, place, why)
+                .next("run the same command again: it looks at the new state before it acts"));
+        }
+    }
     let policy = Policy::default();
     let before_saga = before.map(|saga| &saga.value);
     let mut saga = journal(group, before_saga, change.kind, &change.old, &change.new, &policy);
@@ -108,7 +121,7 @@ async fn ask(
         }
     }
     let begun = cx.product.begin_saga(&saga, before).await.map_err(|error| Failure::store(what, &error))?;
-    Ok(begun.epoch)
+    Ok(Some(begun.epoch))
 }
 
 fn ended(saga: &Saga, what: &str) -> Result<(), Failure> {
