@@ -293,6 +293,18 @@ fn the_old_master_of_an_open_change_or_a_faithful_offline_server_is_the_last_res
 }
 
 #[test]
+fn a_slave_that_is_a_master_itself_is_trusted_only_if_we_have_detached_it() {
+    let mut world = World::new().lost(6_000, 3);
+    world.group.servers.truncate(2);
+    let detached = world.facts(2);
+    (detached.is_master, detached.master) = (true, None);
+    assert_eq!((world.outcome(), world.unfit(2)), (Err("nobody_fit"), Some(Unfit::MasterItself)));
+    // An attempt that was given up after it had been made a master: it was fit then.
+    world.saga = Some(Saga { new: addr(2), ..saga(SagaKind::Failover, Stage::Aborted, 0) });
+    assert_eq!(world.outcome(), Ok(addr(2)));
+}
+
+#[test]
 fn a_master_that_restarts_empty_is_lost_at_once_if_a_slave_has_the_data() {
     let mut world = World::new();
     world.view(1).emptied = Some(10);
@@ -437,6 +449,8 @@ proptest! {
         let chosen = choice.candidates.iter().filter(|verdict| verdict.chosen).count();
         prop_assert_eq!(chosen, 1);
         let former = world.saga.as_ref().filter(|saga| !saga.stage.is_over()).map(|saga| &saga.old);
+        let detached = world.saga.as_ref().filter(|saga| saga.stage == Stage::Aborted).map(|saga| &saga.new);
+        prop_assert!(!facts.is_master || former == Some(&choice.new) || detached == Some(&choice.new));
         if !facts.is_master && former != Some(&choice.new) {
             let lost_s = world.servers[&choice.old].silence.as_ref().map_or(0, |silence| silence.ms / 1000);
             let without = if facts.link_up { facts.last_io_s.unwrap_or(0).saturating_sub(10) } else { facts.link_down_s.unwrap() };

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BTreeMap, fmt};
 
 use crate::{
     Addr, Group, Role,
-    ha::{Facts, Policy, ServerView},
+    ha::{Facts, Policy, Saga, ServerView},
 };
 
 /// A link that is up hears from its master at least this often, seconds: the master's ping.
@@ -38,6 +38,8 @@ pub enum Unfit {
     Offline,
     /// It follows another server than the master.
     FollowsAnother(Addr),
+    /// It follows nobody, and it was not we who have detached it: what it holds may be of any age.
+    MasterItself,
     /// Its link was down while slots moved: it may lack the removal of keys that have moved away.
     SlotsMoving,
 }
@@ -53,6 +55,7 @@ impl fmt::Display for Unfit {
             Self::Never => write!(f, "its replica-priority is 0"),
             Self::Offline => write!(f, "offline, and not a copy of the lost master"),
             Self::FollowsAnother(addr) => write!(f, "replicates from {addr}"),
+            Self::MasterItself => write!(f, "is a master itself, and nobody knows since when"),
             Self::SlotsMoving => write!(f, "was not linked while slots moved"),
         }
     }
@@ -95,8 +98,25 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// All servers of a group but the lost master, the chosen one first. `former` is the old master of a change that is still
-/// open: it may be the only one left that has the data.
+/// What the group's journal says of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Nothing,
+    /// The old master of a change that has not ended: it may be the only one left that has the data.
+    Former,
+    /// The candidate of a change that did not come to the store: it may have been detached, and it was fit then.
+    Detached,
+}
+
+fn mark(saga: Option<&Saga>, addr: &Addr) -> Mark {
+    match saga {
+        Some(saga) if !saga.stage.is_stored() && &saga.new == addr => Mark::Detached,
+        Some(saga) if saga.stage.is_stored() && !saga.stage.is_over() && &saga.old == addr => Mark::Former,
+        _ => Mark::Nothing,
+    }
+}
+
+/// All servers of a group but the lost master, the chosen one first.
 ///
 /// Slaves first; if none is fit, those that are listed as offline and replicate from the lost master all the same.
 pub fn choose(
@@ -105,7 +125,7 @@ pub fn choose(
     servers: &BTreeMap<Addr, ServerView>,
     policy: &Policy,
     moving: bool,
-    former: Option<&Addr>,
+    saga: Option<&Saga>,
 ) -> Vec<Verdict> {
     let unknown = ServerView::default();
     let view = |addr: &Addr| servers.get(addr).unwrap_or(&unknown);
@@ -120,10 +140,11 @@ pub fn choose(
             let view = view(&server.addr);
             let facts = view.facts.clone().unwrap_or_default();
             let behind_s = behind_s(&facts, view.facts_age_ms, silent_ms);
-            let is_former = former == Some(&server.addr);
+            let mark = mark(saga, &server.addr);
+            let follows = facts.master.as_ref() == Some(lost);
             let unfit = match server.role {
-                Role::Offline if !is_former && facts.master.as_ref() != Some(lost) => Some(Unfit::Offline),
-                _ => unfit(view, &facts, lost, behind_s, policy, moving, is_former),
+                Role::Offline if mark != Mark::Former && !follows => Some(Unfit::Offline),
+                _ => unfit(view, &facts, lost, behind_s, policy, moving, mark),
             };
             Verdict {
                 addr: server.addr.clone(),
@@ -169,7 +190,7 @@ fn unfit(
     behind_s: Option<u64>,
     policy: &Policy,
     moving: bool,
-    is_former: bool,
+    mark: Mark,
 ) -> Option<Unfit> {
     if !view.is_reachable() {
         let silence = view.silence.as_ref().map(|silence| silence.why.clone());
@@ -187,10 +208,10 @@ fn unfit(
     }
     match &facts.master {
         // What it was before a change that has not ended; nobody wrote to it since.
-        _ if is_former => return None,
+        _ if mark == Mark::Former => return None,
         Some(master) if master != lost => return Some(Unfit::FollowsAnother(master.clone())),
-        // A slave that a saga has detached already: it was fit then.
-        None if facts.is_master => return None,
+        None if mark == Mark::Detached && facts.is_master => return None,
+        None if facts.is_master => return Some(Unfit::MasterItself),
         _ => {}
     }
     match behind_s {

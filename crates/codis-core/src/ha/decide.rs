@@ -178,8 +178,7 @@ pub fn decide(picture: &Picture<'_>, policy: &Policy) -> Decision {
     if let Some(left_ms) = cooling(picture, policy) {
         return refused(NotNow::CooledDown { left_ms });
     }
-    let former = open.map(|saga| &saga.old);
-    let candidates = choose(picture.group, lost, picture.servers, policy, picture.moving, former);
+    let candidates = choose(picture.group, lost, picture.servers, policy, picture.moving, picture.saga);
     let Some(best) = candidates.iter().find(|verdict| verdict.chosen) else {
         return refused(NotNow::NobodyFit(candidates));
     };
