@@ -15,7 +15,7 @@ use crate::{
 /// Watch over the product until stopped
 ///
 /// Replaces masters that are lost, attaches slaves that follow the wrong server, and brings old masters back as slaves.
-/// Run one for each site, or three: they elect one that acts. Asks nobody: what it may do is in the table [ha] of
+/// Run one for each site, or three: they elect one that acts. Asks nobody: what it may do is in the table ha of
 /// codis.toml.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

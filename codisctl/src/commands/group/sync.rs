@@ -13,7 +13,7 @@ use crate::{
 ///
 /// Goes on with a change of master that was begun, attaches slaves that follow another server, and makes offline servers
 /// that answer slaves again. The data of one that may have writes of its own is first kept in a file (backup_dir in the
-/// table [ha] of codis.toml). An agent does the same by itself.
+/// table ha of codis.toml). An agent does the same by itself.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
