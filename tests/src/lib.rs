@@ -8,6 +8,7 @@ pub mod go;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use codis_testkit::{Process, ProxyProcess, RedisBuilder, RedisServer, Sandbox, ZooKeeper, bin};
@@ -91,6 +92,8 @@ pub struct Product {
     pub store: Store,
     codisctl: PathBuf,
     home: Sandbox,
+    /// Agents started so far: each has a log of its own.
+    agents: AtomicUsize,
 }
 
 impl Product {
@@ -145,7 +148,14 @@ impl Product {
             Ok(home) => home,
             Err(error) => panic!("{error}"),
         };
-        Self { proxies: Vec::new(), groups: Vec::new(), store, codisctl: bin("codisctl"), home }
+        Self {
+            proxies: Vec::new(),
+            groups: Vec::new(),
+            store,
+            codisctl: bin("codisctl"),
+            home,
+            agents: AtomicUsize::new(0),
+        }
     }
 
     /// Runs codisctl to its end.
@@ -249,7 +259,8 @@ impl Product {
         let started = self.home.write("agent.toml", settings).and_then(|path| {
             let mut args = self.arguments(&["agent", "run", "-v", "--config"]);
             args.insert(4, path.display().to_string());
-            Process::start("agent", &self.codisctl, args, env, &self.home)
+            let label = format!("agent-{}", self.agents.fetch_add(1, Ordering::Relaxed) + 1);
+            Process::start(&label, &self.codisctl, args, env, &self.home)
         });
         match started {
             Ok(process) => process,

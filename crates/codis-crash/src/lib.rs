@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `CODIS_CRASH_AT=N` | abort before the Nth write of this process, counted from 1 |
 //! | `CODIS_CRASH_HOW=stop` | do not end there but stop, as by SIGSTOP: the process goes on with the write when somebody wakes it |
+//! | `CODIS_CRASH_FROM=TEXT` | count from the first write whose description contains this: what a program that runs for long does before then happens as often as time has it |
 //! | `CODIS_CRASH_LOG=FILE` | append `N<tab>what` for each write, before it is made |
 //!
 //! In release builds [`point`] is empty: no environment variable can make a shipped program crash.
@@ -16,7 +17,7 @@
 /// Says that a write is about to be made. `what` names it for the log of the test, e.g. `store set /a/b`; it is only
 /// called where a log is asked for.
 #[inline]
-pub fn point(what: impl FnOnce() -> String) {
+pub fn point(what: impl Fn() -> String) {
     #[cfg(debug_assertions)]
     armed::pass(what);
     #[cfg(not(debug_assertions))]
@@ -32,7 +33,7 @@ mod armed {
         process::Command,
         sync::{
             OnceLock,
-            atomic::{AtomicU64, Ordering},
+            atomic::{AtomicBool, AtomicU64, Ordering},
         },
         time::Duration,
     };
@@ -40,14 +41,24 @@ mod armed {
     struct Armed {
         at: Option<u64>,
         stop: bool,
+        from: Option<String>,
+        begun: AtomicBool,
         log: Option<File>,
         passed: AtomicU64,
     }
 
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
 
-    pub(super) fn pass(what: impl FnOnce() -> String) {
+    pub(super) fn pass(what: impl Fn() -> String) {
         let Some(armed) = ARMED.get_or_init(from_environment) else { return };
+        if let Some(from) = &armed.from
+            && !armed.begun.load(Ordering::SeqCst)
+        {
+            if !what().contains(from) {
+                return;
+            }
+            armed.begun.store(true, Ordering::SeqCst);
+        }
         let number = armed.passed.fetch_add(1, Ordering::SeqCst) + 1;
         if let Some(mut log) = armed.log.as_ref() {
             // One write call each, so that lines of several threads do not mix. A log that cannot be
@@ -76,6 +87,8 @@ mod armed {
         let open = |path| OpenOptions::new().create(true).append(true).open(path).ok();
         let log = env::var_os("CODIS_CRASH_LOG").and_then(open);
         let stop = env::var("CODIS_CRASH_HOW").is_ok_and(|how| how == "stop");
-        (at.is_some() || log.is_some()).then(|| Armed { at, stop, log, passed: AtomicU64::new(0) })
+        let from = env::var("CODIS_CRASH_FROM").ok();
+        let (begun, passed) = (AtomicBool::new(false), AtomicU64::new(0));
+        (at.is_some() || log.is_some()).then_some(Armed { at, stop, from, begun, log, passed })
     }
 }

@@ -11,27 +11,27 @@ use codis_tests::{Product, Servers, Store};
 
 use crate::support::{assert_filled, fill, ledger_on, snapshot};
 
-const GROUP: GroupId = GroupId(1);
+pub(crate) const GROUP: GroupId = GroupId(1);
 /// Quick enough for a test, slow enough for a busy machine.
-const QUICK: &str =
+pub(crate) const QUICK: &str =
     "[agent]\ncheck_interval = \"200ms\"\n[ha]\ndown_after = \"2s\"\nrecovery_block = \"1s\"\n";
 /// How long anything may take that is awaited.
 const SOON: Duration = Duration::from_secs(30);
 
-fn group_of(slaves: usize) -> Vec<Servers> {
+pub(crate) fn group_of(slaves: usize) -> Vec<Servers> {
     vec![Servers::start(RedisServer::builder(), slaves)]
 }
 
-fn addr(server: &RedisServer) -> Addr {
+pub(crate) fn addr(server: &RedisServer) -> Addr {
     server.addr().parse().unwrap()
 }
 
-async fn saga(product: &Product) -> Option<Saga> {
+pub(crate) async fn saga(product: &Product) -> Option<Saga> {
     snapshot(product).await.sagas.get(&GROUP).map(|saga| saga.value.clone())
 }
 
 /// Waits until the group's change of master is over.
-async fn until_ended(product: &Product, new: &Addr) -> Saga {
+pub(crate) async fn until_ended(product: &Product, new: &Addr) -> Saga {
     eventually_async(SOON, async || {
         saga(product).await.is_some_and(|saga| saga.stage == Stage::Ended && saga.new == *new)
     })
@@ -40,7 +40,7 @@ async fn until_ended(product: &Product, new: &Addr) -> Saga {
 }
 
 /// Waits until an agent leads.
-async fn until_led(product: &Product) {
+pub(crate) async fn until_led(product: &Product) {
     let led = async || {
         let said = product.ctl_ok(&["agent", "list", "--output", "json"]);
         serde_json::from_str::<serde_json::Value>(&said).unwrap()["leader"].is_string()
@@ -49,7 +49,7 @@ async fn until_led(product: &Product) {
 }
 
 /// Waits until the store and the servers agree: one master, all others its slaves, linked, and no write stop anywhere.
-async fn until_settled(product: &Product, servers: &[&RedisServer]) {
+pub(crate) async fn until_settled(product: &Product, servers: &[&RedisServer]) {
     eventually_async(SOON, async || is_settled(&snapshot(product).await, servers)).await;
 }
 
@@ -60,7 +60,7 @@ fn is_settled(cluster: &Cluster, servers: &[&RedisServer]) -> bool {
         let mut client = server.client();
         let info = client.call(&["INFO", "replication"]).unwrap().text();
         let stop = client.call(&["CONFIG", "GET", "min-slaves-to-write"]).unwrap();
-        let free = !format!("{stop:?}").contains("1000000");
+        let free = !format!("{stop:?}").contains("00000");
         let says = |text: &str| info.contains(text);
         let role = match group.server(&addr(server)).map(|listed| listed.role) {
             Some(Role::Master) => says("role:master"),
@@ -76,7 +76,7 @@ fn is_settled(cluster: &Cluster, servers: &[&RedisServer]) -> bool {
 }
 
 /// A client that counts up, through a proxy, and knows what was acknowledged.
-struct Counting {
+pub(crate) struct Counting {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
     /// Requests with an error.
@@ -87,7 +87,7 @@ struct Counting {
 }
 
 impl Counting {
-    fn start(proxy: &ProxyProcess, key: &str) -> Self {
+    pub(crate) fn start(proxy: &ProxyProcess, key: &str) -> Self {
         let [acknowledged, errors, longest_ms] = [(); 3].map(|()| Arc::new(AtomicU64::new(0)));
         let stop = Arc::new(AtomicBool::new(false));
         let (port, key) = (proxy.port(), key.to_owned());
@@ -130,7 +130,7 @@ impl Counting {
     }
 
     /// Stops it: acknowledged, errors.
-    fn finish(mut self) -> (u64, u64) {
+    pub(crate) fn finish(mut self) -> (u64, u64) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap();
         (self.acknowledged(), self.errors.load(Ordering::Relaxed))
@@ -143,7 +143,7 @@ impl Drop for Counting {
     }
 }
 
-async fn until_counting(counting: &Counting) {
+pub(crate) async fn until_counting(counting: &Counting) {
     let now = counting.acknowledged();
     eventually_async(SOON, async || counting.acknowledged() > now + 50).await;
 }

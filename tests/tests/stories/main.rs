@@ -18,4 +18,5 @@ mod recorded;
 mod stops;
 mod support;
 mod switches;
+mod trio;
 mod waves;
