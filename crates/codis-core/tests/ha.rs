@@ -292,6 +292,26 @@ fn the_old_master_of_an_open_change_or_a_faithful_offline_server_is_the_last_res
     assert_eq!(world.outcome(), Ok(addr(2)));
 }
 
+/// Case A3 of the model: the new master dies before the third server was sent to it.
+#[test]
+fn a_slave_that_an_open_change_has_not_come_to_yet_may_be_the_master() {
+    let mut world = World::new().lost(6_000, 3);
+    world.group.servers[1].value.role = Role::Offline;
+    let open = saga(SagaKind::Failover, Stage::Attach, 0);
+    let receipt = Receipt { last_good_ms: NOW - 30_000, ..Receipt::default() };
+    world.saga = Some(Saga { old: addr(2), new: addr(1), receipt, ..open });
+    world.view(2).silence = Some(Silence { ms: 4_000, why: "refused".into() });
+    let third = world.facts(3);
+    (third.master, third.link_down_s) = (Some(addr(2)), Some(30));
+    assert_eq!(world.outcome(), Ok(addr(3)), "it was linked until the first master was lost");
+    world.facts(3).link_down_s = Some(45);
+    assert_eq!(world.unfit(3), Some(Unfit::Behind { s: 14, limit_s: 10 }));
+    // Once a change is over its slaves follow the new master, or nobody knows why not.
+    world.facts(3).link_down_s = Some(30);
+    world.saga.as_mut().unwrap().stage = Stage::Ended;
+    assert_eq!(world.unfit(3), Some(Unfit::FollowsAnother(addr(2))));
+}
+
 #[test]
 fn a_slave_that_is_a_master_itself_is_trusted_only_if_we_have_detached_it() {
     let mut world = World::new().lost(6_000, 3);

@@ -116,6 +116,29 @@ fn mark(saga: Option<&Saga>, addr: &Addr) -> Mark {
     }
 }
 
+/// The server that a slave still follows because a change that is not over has not come to it: whoever was master before.
+/// And for how long that has been silent, milliseconds.
+fn left_behind(
+    saga: Option<&Saga>,
+    facts: &Facts,
+    servers: &BTreeMap<Addr, ServerView>,
+    now_ms: u64,
+) -> Option<(Addr, u64)> {
+    let saga = saga.filter(|saga| !saga.stage.is_over())?;
+    let master = facts.master.as_ref()?;
+    let is_old = saga.stage.is_stored() && &saga.old == master;
+    if !is_old && !saga.demoted.iter().any(|server| &server.addr == master) {
+        return None;
+    }
+    let seen_ms = servers.get(master).and_then(|view| view.silence.as_ref()).map_or(0, |silence| silence.ms);
+    // An agent that has begun later has not seen all of it.
+    let known_ms = match saga.receipt.last_good_ms {
+        last_good_ms if is_old && last_good_ms > 0 => now_ms.saturating_sub(last_good_ms),
+        _ => 0,
+    };
+    Some((master.clone(), seen_ms.max(known_ms)))
+}
+
 /// All servers of a group but the lost master, the chosen one first.
 ///
 /// Slaves first; if none is fit, those that are listed as offline and replicate from the lost master all the same.
@@ -126,6 +149,7 @@ pub fn choose(
     policy: &Policy,
     moving: bool,
     saga: Option<&Saga>,
+    now_ms: u64,
 ) -> Vec<Verdict> {
     let unknown = ServerView::default();
     let view = |addr: &Addr| servers.get(addr).unwrap_or(&unknown);
@@ -139,12 +163,14 @@ pub fn choose(
         .map(|server| {
             let view = view(&server.addr);
             let facts = view.facts.clone().unwrap_or_default();
+            let left = left_behind(saga, &facts, servers, now_ms);
+            let (whom, silent_ms) = left.unwrap_or_else(|| (lost.clone(), silent_ms));
             let behind_s = behind_s(&facts, view.facts_age_ms, silent_ms);
             let mark = mark(saga, &server.addr);
             let follows = facts.master.as_ref() == Some(lost);
             let unfit = match server.role {
                 Role::Offline if mark != Mark::Former && !follows => Some(Unfit::Offline),
-                _ => unfit(view, &facts, lost, behind_s, policy, moving, mark),
+                _ => unfit(view, &facts, &whom, behind_s, policy, moving, mark),
             };
             Verdict {
                 addr: server.addr.clone(),
@@ -186,7 +212,7 @@ pub fn is_fit(view: &ServerView, run_id: &str) -> Result<(), String> {
 fn unfit(
     view: &ServerView,
     facts: &Facts,
-    lost: &Addr,
+    whom: &Addr,
     behind_s: Option<u64>,
     policy: &Policy,
     moving: bool,
@@ -209,7 +235,7 @@ fn unfit(
     match &facts.master {
         // What it was before a change that has not ended; nobody wrote to it since.
         _ if mark == Mark::Former => return None,
-        Some(master) if master != lost => return Some(Unfit::FollowsAnother(master.clone())),
+        Some(master) if master != whom => return Some(Unfit::FollowsAnother(master.clone())),
         None if mark == Mark::Detached && facts.is_master => return None,
         None if facts.is_master => return Some(Unfit::MasterItself),
         _ => {}

@@ -178,7 +178,8 @@ pub fn decide(picture: &Picture<'_>, policy: &Policy) -> Decision {
     if let Some(left_ms) = cooling(picture, policy) {
         return refused(NotNow::CooledDown { left_ms });
     }
-    let candidates = choose(picture.group, lost, picture.servers, policy, picture.moving, picture.saga);
+    let candidates =
+        choose(picture.group, lost, picture.servers, policy, picture.moving, picture.saga, picture.now_ms);
     let Some(best) = candidates.iter().find(|verdict| verdict.chosen) else {
         return refused(NotNow::NobodyFit(candidates));
     };

@@ -108,7 +108,7 @@ pub async fn explain(cx: &Context, id: GroupId, policy: &Policy) -> Result<Expla
     if let Some(view) = lost.get_mut(&master).filter(|view| view.silence.is_none()) {
         view.silence = Some(Silence { ms: 0, why: "if it died now".to_owned() });
     }
-    let candidates = choose(group, &master, &lost, policy, moving, picture.saga);
+    let candidates = choose(group, &master, &lost, policy, moving, picture.saga, picture.now_ms);
     let sights = witnesses.iter().filter_map(|witness| witness.servers.get(&master));
     let proxies = sights.fold((0, 0), |(say, of), sight| (say + usize::from(sight.failing > 0), of + 1));
     let facts = servers.get(&master).and_then(|view| view.facts.as_ref());

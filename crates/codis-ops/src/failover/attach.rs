@@ -21,7 +21,8 @@ const IN_SYNC: Duration = Duration::from_secs(10);
 /// How often it is asked.
 const ASK: Duration = Duration::from_millis(20);
 
-/// Steps 6 to 8. A slave that cannot be attached is not waited for: it is attached when it answers (upkeep).
+/// Steps 6 to 8. A slave that cannot be attached is not waited for: it is attached when it answers (upkeep). Without the new
+/// master there is no end: if it is lost another change takes the place of this one, at once, because this one is open.
 pub(super) async fn attach(work: &Work<'_>, saga: Versioned<Saga>) -> Result<(), Failure> {
     let group = work.group(saga.group).await?;
     let is_planned = saga.kind == SagaKind::Planned;
@@ -41,6 +42,13 @@ pub(super) async fn attach(work: &Work<'_>, saga: Versioned<Saga>) -> Result<(),
         (&server.addr, done.is_ok())
     }));
     attached.await;
+    let what = format!("cannot end the change of group {}", saga.group);
+    let new = look::one(work.cx, &saga.new).await;
+    if !new.is_reachable() {
+        let why = new.silence.map(|silence| silence.why).or(new.refusal).unwrap_or_default();
+        let next = format!("codisctl ha explain {}", saga.group);
+        return Err(Failure::new(crate::FailureKind::Unreachable, what, &saga.new, why).next(next));
+    }
     set_save(work, &saga.new, work.policy.master_save.as_deref()).await;
     let mut changed = saga.clone();
     if !is_whole {
@@ -56,7 +64,6 @@ pub(super) async fn attach(work: &Work<'_>, saga: Versioned<Saga>) -> Result<(),
     }
     changed.value.stage = Stage::Ended;
     changed.value.receipt.ended_ms = work.now_ms();
-    let what = format!("cannot end the change of group {}", saga.group);
     work.lead.fresh().await?;
     let written = work.cx.product.put_saga_and_servers(&changed, &servers).await;
     written.map_err(|error| Failure::store(&what, &error))?;

@@ -43,7 +43,11 @@ pub(crate) async fn change_master(
             return ended(saga, &what);
         }
         // One that somebody else began is brought to its end first, and may have been given up.
-        if open.is_none() {
+        let in_its_place = match open {
+            Some(saga) if asked.is_none() => has_lost_its_master(cx, change, saga).await,
+            _ => false,
+        };
+        if open.is_none() || in_its_place {
             asked = ask(cx, change, saga.as_ref(), &what).await?;
             if asked.is_none() {
                 return Ok(());
@@ -79,6 +83,12 @@ pub(crate) async fn change_master(
             }
         }
     }
+}
+
+/// True if what is wanted takes the place of a change that is open: its new master, which the store names already, is lost as well.
+async fn has_lost_its_master(cx: &Context, change: &ChangeMaster, open: &Saga) -> bool {
+    let is_same = open.stage.is_stored() && open.new == change.old;
+    change.kind == SagaKind::Failover && is_same && !look::one(cx, &open.new).await.is_reachable()
 }
 
 /// Writes down what is wanted. Returns the journal's epoch; nothing if it is so already.

@@ -84,7 +84,7 @@ async fn another(work: &Work<'_>, saga: Versioned<Saga>, why: &str) -> Result<()
     let views = look(work.cx, &group, Some(&saga)).await;
     let old_lives = views.get(&saga.old).is_some_and(|view| view.is_reachable());
     let moving = work.cx.load().await?.slots_using(saga.group).any(|slot| slot.moving().is_some());
-    let mut verdicts = choose(&group, &saga.old, &views, work.policy, moving, Some(&saga));
+    let mut verdicts = choose(&group, &saga.old, &views, work.policy, moving, Some(&saga), work.now_ms());
     verdicts.retain(|verdict| verdict.addr != saga.new || verdict.unfit.is_some());
     let best = verdicts.iter().find(|verdict| verdict.unfit.is_none());
     let Some(best) = best.filter(|_| saga.kind == SagaKind::Failover || !old_lives) else {
