@@ -28,6 +28,8 @@ pub struct RedisBuilder {
     program: Option<PathBuf>,
     /// The port that a slave tells its master, where a front listens for it.
     announced: Option<u16>,
+    /// Its settings are in a file.
+    in_file: bool,
 }
 
 impl RedisBuilder {
@@ -85,6 +87,13 @@ impl RedisBuilder {
         self.config("appendonly", "yes").config("appendfsync", "always")
     }
 
+    /// Has its settings in a file, which `CONFIG REWRITE` changes: it comes back with what was written there last.
+    #[must_use]
+    pub fn in_file(mut self) -> Self {
+        self.in_file = true;
+        self
+    }
+
     /// Starts the server and waits until it answers.
     ///
     /// # Panics
@@ -136,6 +145,9 @@ impl RedisBuilder {
             args.extend(["--replica-announce-port".into(), port.to_string()]);
         }
         args.extend(self.args.iter().cloned());
+        if self.in_file {
+            args = vec![keep(sandbox, &args)?];
+        }
         let process = Process::start(&format!("redis-{port}"), &server, args, &[], sandbox)?;
         process.wait_ready(READY, || self.is_ready(port).unwrap_or(false))?;
         Ok(process)
@@ -231,6 +243,32 @@ impl RedisServer {
         let sandbox = self.process.sandbox().clone();
         self.process = must(self.options.launch(self.port(), &sandbox));
     }
+
+    /// Starts it again as [`RedisServer::restart`] does, but waits for no master: it follows nobody, or whom its file names.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[track_caller]
+    pub fn restart_alone(&mut self) {
+        self.options.master = None;
+        self.restart();
+    }
+}
+
+/// The file with these settings, unless it is there already.
+fn keep(sandbox: &Sandbox, args: &[String]) -> Result<String, KitError> {
+    let path = sandbox.path().join("redis.conf");
+    if !path.exists() {
+        let line = |pair: &[String]| match pair {
+            [name, value] if value.is_empty() => format!("{} \"\"\n", name.trim_start_matches("--")),
+            [name, value] => format!("{} {value}\n", name.trim_start_matches("--")),
+            _ => String::new(),
+        };
+        let text: String = args.chunks(2).map(line).collect();
+        std::fs::write(&path, text)
+            .map_err(|error| KitError::io(format!("cannot write {}", path.display()), error))?;
+    }
+    Ok(path.display().to_string())
 }
 
 pub(crate) fn connect(port: u16, password: Option<&str>) -> std::io::Result<RespClient> {

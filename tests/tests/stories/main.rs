@@ -9,6 +9,7 @@ mod failover;
 mod failovers;
 mod go;
 mod go_golden;
+mod ha_cases;
 mod kills;
 mod many_proxies;
 mod moves;
