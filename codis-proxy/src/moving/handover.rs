@@ -110,8 +110,12 @@ pub(crate) struct Lane {
 
 /// How one attempt ended.
 pub(super) enum Attempt {
-    Settled { found: usize, busy: usize },
-    Touched,
+    Settled {
+        found: usize,
+        busy: usize,
+    },
+    /// These keys are still on the source; the others have left it for good.
+    Touched(Vec<Bytes>),
 }
 
 /// What a finished hand-over did.
@@ -129,45 +133,49 @@ impl Lane {
         Self { source: side(from), dest: side(to) }
     }
 
-    /// Runs the hand-over until the keys are settled.
+    /// Runs the hand-over until the keys are settled. Begun again, it is about those keys only that were still on the source:
+    /// one that has arrived may be written all the time, and would be found touched each time.
     ///
     /// # Errors
     /// When it is unknown whether they are.
     pub(crate) async fn hand_over(&mut self, job: &Job) -> Result<Done, Cause> {
+        let mut left = job.keys.clone();
         for attempt in 1..=ATTEMPTS {
-            if let Attempt::Settled { found, busy } = self.attempt(job).await? {
-                return Ok(Done { found, busy });
+            match self.attempt(job, &left).await? {
+                Attempt::Settled { found, busy } => return Ok(Done { found, busy }),
+                Attempt::Touched(keys) => left = keys,
             }
             tokio::time::sleep(jittered(TOUCHED_PAUSE * attempt)).await;
         }
         Err(Cause::Contended { attempts: ATTEMPTS })
     }
 
-    async fn attempt(&mut self, job: &Job) -> Result<Attempt, Cause> {
+    async fn attempt(&mut self, job: &Job, keys: &[Bytes]) -> Result<Attempt, Cause> {
         tokio::try_join!(self.source.ready(), self.dest.ready())?;
         if self.source.server.traits().is_native() && self.dest.server.traits().is_native() {
             return self.migrate(job).await;
         }
         let heat = Heat::between(self.source.server.traits(), self.dest.server.traits());
-        self.guard(job).await?;
-        let found = self.read(job, heat).await?;
+        self.guard(job.slot, keys).await?;
+        let found = self.read(job.slot, keys, heat).await?;
         if found.is_empty() {
             self.source.confirm(job.slot, job.from_slaves).await?;
             return Ok(Attempt::Settled { found: 0, busy: 0 });
         }
-        let Some(busy) = self.restore(job, &found, heat).await? else { return Ok(Attempt::Touched) };
-        match self.unlink(job, &found).await? {
-            true => Ok(Attempt::Settled { found: found.len(), busy }),
-            false => Ok(Attempt::Touched),
+        if let Some(busy) = self.restore(job, &found, heat).await?
+            && self.unlink(job, &found).await?
+        {
+            return Ok(Attempt::Settled { found: found.len(), busy });
         }
+        Ok(Attempt::Touched(found.into_iter().map(|found| found.key).collect()))
     }
 
     /// Step 0: whatever happens to the keys on the destination from now on makes step 2 fail.
-    async fn guard(&mut self, job: &Job) -> Result<(), Cause> {
+    async fn guard(&mut self, slot: SlotId, keys: &[Bytes]) -> Result<(), Cause> {
         let mut commands = Commands::default();
-        push_watch(&mut commands, job);
+        push_watch(&mut commands, keys);
         let after = self.dest.settings.command_timeout;
-        let replies = self.dest.call(job.slot, &commands, after, None).await?;
+        let replies = self.dest.call(slot, &commands, after, None).await?;
         match replies.iter().find(|reply| !matches!(reply, Reply::Simple(_))) {
             None => Ok(()),
             Some(reply) => Err(self.dest.odd("WATCH", reply)),
@@ -175,10 +183,10 @@ impl Lane {
     }
 
     /// Step 1: the keys that are there.
-    async fn read(&mut self, job: &Job, heat: Heat) -> Result<Vec<Found>, Cause> {
+    async fn read(&mut self, slot: SlotId, keys: &[Bytes], heat: Heat) -> Result<Vec<Found>, Cause> {
         let mut commands = Commands::default();
-        push_watch(&mut commands, job);
-        for key in &job.keys {
+        push_watch(&mut commands, keys);
+        for key in keys {
             if let Some(word) = heat.word() {
                 // Before DUMP, which counts as a use.
                 commands.push(&[b"OBJECT", word.as_bytes(), key]);
@@ -188,15 +196,15 @@ impl Lane {
         }
         // A large value keeps the server busy for as long as it takes.
         let after = self.source.settings.command_timeout * 3;
-        let replies = self.source.call(job.slot, &commands, after, None).await?;
+        let replies = self.source.call(slot, &commands, after, None).await?;
         for reply in &replies[..2] {
             if !matches!(reply, Reply::Simple(_)) {
                 return Err(self.source.odd("WATCH", reply));
             }
         }
-        let mut found = Vec::with_capacity(job.keys.len());
+        let mut found = Vec::with_capacity(keys.len());
         let each = if heat.word().is_some() { 3 } else { 2 };
-        for (key, replies) in job.keys.iter().zip(replies[2..].chunks_exact(each)) {
+        for (key, replies) in keys.iter().zip(replies[2..].chunks_exact(each)) {
             let (heat, pair) = replies.split_at(each - 2);
             let payload = match &pair[0] {
                 Reply::Bulk(Some(payload)) => payload.clone(),
@@ -293,9 +301,9 @@ struct Found {
 }
 
 /// Watches the keys, and no more what an earlier hand-over has left watched.
-fn push_watch(commands: &mut Commands, job: &Job) {
+fn push_watch(commands: &mut Commands, keys: &[Bytes]) {
     commands.push(&[b"UNWATCH"]);
-    let watch: Vec<&[u8]> = std::iter::once(&b"WATCH"[..]).chain(job.keys.iter().map(|k| &k[..])).collect();
+    let watch: Vec<&[u8]> = std::iter::once(&b"WATCH"[..]).chain(keys.iter().map(|k| &k[..])).collect();
     commands.push(&watch);
 }
 

@@ -30,7 +30,13 @@
 //! | F2 | everything but failovers | the cases above |
 //! | I1 | two hand-overs of one key overlap, and it is deleted in between | here; with a mover: `codis-redis/tests/real/handover.rs` |
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use codis_core::{GroupId, Slot, SlotId, slot_of_key};
 use codis_testkit::{ProxyProcess, RedisServer, Relay, Reply, RespClient, eventually_async, need};
@@ -180,6 +186,35 @@ fn case_i1_a_slow_hand_over_does_not_revive_what_was_deleted_meanwhile() {
         assert_eq!(read, Reply::Bulk(None), "the key has been deleted");
         assert_eq!(ask(&mut other, &format!("EXISTS {KEY}")), Reply::Int(0));
         assert_eq!(on(&scene.d.master, "DBSIZE"), Reply::Int(0));
+    });
+}
+
+/// A key that has arrived is written all the time; a request needs it together with one that has not.
+#[test]
+fn a_busy_key_that_has_arrived_does_not_hold_up_others() {
+    need!("redis");
+    run(async {
+        let scene = Scene::start().await;
+        let proxy = scene.proxy("p1");
+        let mut client = proxy.client();
+        ask(&mut client, &format!("SET {KEY} old"));
+        scene.place.migrate(slot()).await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let writing = std::thread::spawn({
+            let (mut busy, stop) = (scene.d.master.client(), stop.clone());
+            let write = format!("*2\r\n$4\r\nINCR\r\n${}\r\n{OTHER}\r\n", OTHER.len());
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    busy.send(write.repeat(50).as_bytes()).unwrap();
+                    (0..50).for_each(|_| drop(busy.read().unwrap()));
+                }
+            }
+        });
+        eventually_async(SOON, async || on(&scene.d.master, &format!("EXISTS {OTHER}")) == Reply::Int(1))
+            .await;
+        assert_eq!(ask(&mut client, &format!("EXISTS {KEY} {OTHER}")), Reply::Int(2));
+        stop.store(true, Ordering::Relaxed);
+        writing.join().unwrap();
     });
 }
 
