@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use codis_core::ha::{
     AgentView, Decision, Demoted, Facts, NotNow, Pause, Picture, Policy, Receipt, Saga, SagaKind, Seen,
-    ServerView, Silence, Stage, Unfit, Upkeep, decide, upkeep,
+    ServerView, Silence, Stage, Unfit, Upkeep, choose, decide, needs, upkeep,
 };
 use codis_core::{Addr, Extra, Group, GroupId, Role, Server, Sight, Versioned, Witness};
 use proptest::prelude::*;
@@ -349,7 +349,8 @@ fn slaves_are_attached_again_and_old_masters_come_back() {
     world.facts(1).keys = 0;
     assert_eq!(todo(&world), [Upkeep::AllowWrites { master: addr(1) }], "not to an empty one");
 
-    let demoted = |offset| Demoted { addr: addr(3), history: Some("h".into()), offset, open: false };
+    let demoted =
+        |offset| Demoted { addr: addr(3), history: Some("h".into()), offset, open: false, asked: false };
     let mut world = World::new();
     world.group.servers[2].value.role = Role::Offline;
     *world.facts(3) = facts(true, 100);
@@ -366,12 +367,46 @@ fn slaves_are_attached_again_and_old_masters_come_back() {
     assert_eq!(todo(&world), [rejoin(false)], "it has nothing to keep");
     world.policy.auto_rejoin = false;
     assert_eq!(todo(&world), [Upkeep::Waiting { server: addr(3) }]);
+    world.saga.as_mut().unwrap().demoted[0].asked = true;
+    assert_eq!(todo(&world), [rejoin(false)], "people have looked, and asked for it");
     *world.facts(3) = slave(100);
     assert_eq!(todo(&world), [Upkeep::ListAsSlave { server: addr(3) }]);
     world.group.servers.remove(2);
     assert_eq!(todo(&world), [Upkeep::Forget { server: addr(3) }]);
     world.saga.as_mut().unwrap().stage = Stage::Attach;
     assert_eq!(todo(&world), [], "while its master changes a group is left alone");
+}
+
+#[test]
+fn what_a_failover_needs_is_told_before_it_is_needed() {
+    let unmet = |world: &World, leads: bool| -> Vec<String> {
+        let picture = world.picture();
+        let candidates = choose(&world.group, &addr(1), &world.servers, &world.policy, false, None, NOW);
+        let all = needs(&picture, &world.policy, leads, &candidates);
+        all.into_iter().filter_map(|need| Some(format!("{}: {}", need.what, need.unmet?))).collect()
+    };
+    let mut world = World::new();
+    assert_eq!(unmet(&world, true), [""; 0]);
+    assert_eq!(unmet(&world, false), ["majority of agents: no agent leads"]);
+    let observer = AgentView { observe_only: true, ..agent(1) };
+    world.agents = vec![observer];
+    assert_eq!(unmet(&world, false), ["majority of agents: all agents only observe"]);
+    world.agents.clear();
+    let (by, why, since_ms) = ("li@ops".to_owned(), "OPS-812".to_owned(), 1);
+    world.paused = Some(Pause { by, why, since_ms, until_ms: None });
+    world.saga = Some(saga(SagaKind::Failover, Stage::Ended, NOW - 20_000));
+    world.group.servers.truncate(1);
+    assert_eq!(
+        unmet(&world, false),
+        [
+            "majority of agents: no agent watches",
+            "product not paused: suspended by li@ops: OPS-812",
+            "no failover here in the last 60 s: the next may be in 40 s",
+            "a server that is fit: the group has no other server",
+        ]
+    );
+    let world = World::new().lost(7000, 1);
+    assert_eq!(unmet(&world, true), ["majority of agents: only 1 of 3 agents see it down"]);
 }
 
 fn any_facts() -> impl Strategy<Value = Facts> {

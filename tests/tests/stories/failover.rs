@@ -293,6 +293,44 @@ async fn what_only_an_old_master_has_is_kept_in_a_file_before_it_becomes_a_slave
     assert_eq!(group.master.client().call(&["EXISTS", "divergent"]).unwrap(), Reply::Int(0));
 }
 
+/// Old masters wait for people here, and nobody brings back what a person took offline, until somebody asks for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_puts_a_group_right_when_it_is_asked_to() {
+    need!("redis");
+    let mut product = Product::start(Store::local(), group_of(2), 1);
+    let agent = product.agent(&format!("{QUICK}rejoin = \"manual\"\n"), &[]);
+    until_led(&product).await;
+    let load = Counting::start(&product.proxies[0], "load");
+    until_counting(&load).await;
+    product.groups[0].master.kill();
+    eventually_async(SOON, async || saga(&product).await.is_some_and(|saga| saga.stage == Stage::Ended))
+        .await;
+    drop(load);
+    // It is not there, so there is nobody to bring back.
+    let absent = product.ctl(&["group", "sync", "1", "--output", "json"]);
+    let said: serde_json::Value = serde_json::from_slice(&absent.stdout).unwrap();
+    let old = product.groups[0].master.addr();
+    assert_eq!((absent.status.code(), said["done"].as_array().unwrap().len()), (Some(3), 0), "{said}");
+    assert!(
+        said["left"][0].as_str().unwrap().starts_with(&format!("{old} is offline: not reachable")),
+        "{said}"
+    );
+    assert!(said["by"].is_string(), "{said}");
+
+    product.groups[0].master.restart();
+    let saga = saga(&product).await.unwrap();
+    let slave = product.groups[0].slaves.iter().map(addr).find(|slave| *slave != saga.new).unwrap();
+    product.ctl_ok(&["server", "offline", slave.as_str()]);
+    let said = product.ctl_ok(&["group", "sync", "1"]);
+    for back in [&old, slave.as_str()] {
+        assert!(said.contains(&format!("{back} is a slave of the group")), "{said}\n{}", agent.log());
+    }
+    let group = &product.groups[0];
+    until_settled(&product, &[&group.master, &group.slaves[0], &group.slaves[1]]).await;
+    assert!(product.ctl_ok(&["group", "sync", "1"]).contains("group 1 is right"));
+    assert!(agent.is_running(), "{}", agent.log());
+}
+
 /// Each write of the agent that leads, one after the other: of its journal, to the servers, to the store.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_dies_in_a_failover_is_succeeded_by_another_one() {

@@ -13,14 +13,15 @@ use crate::{
 ///
 /// Goes on with a change of master that was begun, attaches slaves that follow another server, and makes offline servers
 /// that answer slaves again. The data of one that may have writes of its own is first kept in a file (backup_dir in the
-/// table ha of codis.toml). An agent does the same by itself.
+/// table ha of codis.toml). If an agent leads, it is asked to do all this, and the command tells what came of it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   codisctl group sync 5
+  codisctl group sync 5 --yes --output json | jq '.left[]'
 
-Exit status: 0 everything is right · 3 something is not right yet · 4 refused: an agent leads · 5 store
-unreachable")]
+Exit status: 0 everything is right · 3 something is not right yet · 4 refused: another command
+changes a master · 5 store unreachable")]
 pub(crate) struct SyncArgs {
     /// Number of the group
     #[arg(value_name = "GROUP")]
@@ -32,6 +33,8 @@ struct Synced {
     group: u32,
     done: Vec<String>,
     left: Vec<String>,
+    /// The agent that did it; nothing: the command itself.
+    by: Option<String>,
 }
 
 pub(super) async fn run(session: &Session, args: &SyncArgs) -> Done {
@@ -59,12 +62,13 @@ pub(super) async fn run(session: &Session, args: &SyncArgs) -> Done {
     let report = release(&cx, outcome).await?;
     cx.close().await;
     let left = report.left.len();
-    session.ui.report(&Synced { group: args.group.0, done: report.done, left: report.left })?;
+    let group = args.group.0;
+    session.ui.report(&Synced { group, done: report.done, left: report.left, by: report.by })?;
     if left == 0 {
         return Ok(());
     }
     let what = format!("group {} is not right yet", args.group);
-    let why = codis_core::plan::plural(left, "server is left", "servers are left");
+    let why = codis_core::plan::plural(left, "thing is left", "things are left");
     Err(Failure::new(FailureKind::Problems, what, format!("servers/group_{}", args.group), why)
         .next(format!("{}    when they answer", session.line))
         .into())

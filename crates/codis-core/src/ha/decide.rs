@@ -238,7 +238,7 @@ fn somebody_has_the_data(picture: &Picture<'_>, lost: &Addr) -> bool {
 
 /// How long the group is still left alone after its last failover. One that is still open does not count: its new
 /// master is lost before it had all its slaves.
-fn cooling(picture: &Picture<'_>, policy: &Policy) -> Option<u64> {
+pub(super) fn cooling(picture: &Picture<'_>, policy: &Policy) -> Option<u64> {
     let saga = picture.saga.filter(|saga| saga.kind == SagaKind::Failover && saga.stage == Stage::Ended)?;
     let over_ms = saga.receipt.ended_ms + policy.recovery_block_ms;
     over_ms.checked_sub(picture.now_ms).filter(|left| *left > 0)

@@ -7,6 +7,7 @@
 
 mod candidate;
 mod decide;
+mod needs;
 mod policy;
 mod saga;
 mod upkeep;
@@ -14,6 +15,7 @@ mod view;
 
 pub use candidate::{Unfit, Verdict, choose, is_fit};
 pub use decide::{Choice, Decision, Down, NotNow, Picture, decide, master_down};
+pub use needs::{Need, needs};
 pub use policy::{Pause, Policy};
 pub use saga::{Demoted, Loss, Receipt, Saga, SagaKind, Stage};
 pub use upkeep::{Upkeep, upkeep};

@@ -120,6 +120,8 @@ pub struct Demoted {
     pub offset: u64,
     /// A proxy that has not heard of the change may still be writing to it: what is lost is not known before it is back.
     pub open: bool,
+    /// Somebody has asked for it to become a slave: it does, also where old masters wait for people.
+    pub asked: bool,
 }
 
 /// What was lost. Nothing, if both are 0.

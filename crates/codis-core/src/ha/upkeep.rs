@@ -72,7 +72,7 @@ pub fn upkeep(picture: &Picture<'_>, policy: &Policy) -> Vec<Upkeep> {
                 let follows = facts.master.as_ref() == Some(&master.addr);
                 if follows && facts.link_up && !facts.syncing {
                     all.push(Upkeep::ListAsSlave { server });
-                } else if !follows && !policy.auto_rejoin {
+                } else if !follows && !policy.auto_rejoin && !old.asked {
                     all.push(Upkeep::Waiting { server });
                 } else if !follows && may_follow(facts, leads) {
                     let diverged = has_more(facts, old.history.as_deref(), old.offset);

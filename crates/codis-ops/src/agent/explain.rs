@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use codis_core::{
     Addr, GroupId, MoverLease, Versioned,
     ha::{
-        AgentView, Decision, Observed, Pause, Picture, Policy, Saga, ServerView, Silence, Verdict, choose,
-        decide,
+        AgentView, Decision, Need, Observed, Pause, Picture, Policy, Saga, ServerView, Silence, Verdict,
+        choose, decide, needs,
     },
 };
 
@@ -60,6 +60,15 @@ pub struct Explanation {
     pub proxies: (usize, usize),
     /// Slots move from or to the group.
     pub moving: bool,
+    /// What a failover needs, and whether it is so.
+    pub needs: Vec<Need>,
+}
+
+impl Explanation {
+    /// How many agents have an answer from a server.
+    pub fn agents_that_reach(&self, addr: &Addr) -> usize {
+        self.status.agents.iter().filter(|agent| !agent.silent.contains_key(addr)).count()
+    }
 }
 
 /// Looks at a group as an agent would, and says what that would come to.
@@ -109,11 +118,12 @@ pub async fn explain(cx: &Context, id: GroupId, policy: &Policy) -> Result<Expla
         view.silence = Some(Silence { ms: 0, why: "if it died now".to_owned() });
     }
     let candidates = choose(group, &master, &lost, policy, moving, picture.saga, picture.now_ms);
+    let needs = needs(&picture, policy, status.leader.is_some(), &candidates);
     let sights = witnesses.iter().filter_map(|witness| witness.servers.get(&master));
     let proxies = sights.fold((0, 0), |(say, of), sight| (say + usize::from(sight.failing > 0), of + 1));
     let facts = servers.get(&master).and_then(|view| view.facts.as_ref());
     let offset = facts.map(|facts| facts.offset);
-    Ok(Explanation { master, now, candidates, offset, servers, status, proxies, moving })
+    Ok(Explanation { master, now, candidates, offset, servers, status, proxies, moving, needs })
 }
 
 /// Suspends failovers, or lets them be made again (`why` is `None`).

@@ -1,24 +1,24 @@
-//! The same by hand: `group promote` and `group sync`, with an agent or without.
+//! The same by hand: `group promote`, with an agent or without. [`super::sync`] is `group sync`.
 //!
 //! Only one program changes masters at a time: the leader of the agents. A command leads itself while it works if nobody
 //! else does; if an agent leads, the command writes down what is wanted and the agent does it.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use codis_core::{
-    Addr, GroupId, Role, Versioned,
-    ha::{Picture, Policy, Saga, SagaKind, Stage, Upkeep, upkeep},
+    Versioned,
+    ha::{Policy, Saga, SagaKind, Stage},
     plan::ChangeMaster,
 };
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Lead, Work, begin::journal, lead::led_by, look, upkeep as upkeeping};
+use super::{Lead, Work, begin::journal, lead::led_by, look};
 use crate::{Context, Event, Events, Failure, FailureKind, context};
 
 /// How long the lead of a program that has died may stand, and how long an agent may take.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 /// How often we try to lead.
-const ASK: Duration = Duration::from_millis(100);
+pub(super) const ASK: Duration = Duration::from_millis(100);
 
 /// Makes another server the master of its group.
 ///
@@ -151,141 +151,12 @@ fn ended(saga: &Saga, what: &str) -> Result<(), Failure> {
     }
 }
 
-/// What was put right by hand.
-#[derive(Debug, Clone, Default)]
-pub struct SyncReport {
-    /// One line for each thing that was done.
-    pub done: Vec<String>,
-    /// One line for each thing that is not right yet, and why.
-    pub left: Vec<String>,
-}
-
-/// Puts a group right: goes on with a change that was begun, attaches slaves that follow another server, and brings offline
-/// servers back that answer. The data of one that may have writes of its own is first kept in a file in `backups`.
-///
-/// # Errors
-/// `Unsafe` if an agent leads: it does the same by itself.
-pub async fn sync(
-    cx: &Context,
-    group: GroupId,
-    policy: &Policy,
-    backups: PathBuf,
-    events: &Events,
-) -> Result<SyncReport, Failure> {
-    let what = format!("cannot put group {group} right");
-    let deadline = Instant::now() + PATIENCE;
-    let lead = loop {
-        match Lead::take(cx, &context::who()).await? {
-            Ok(lead) => break lead,
-            Err(leader) if Instant::now() > deadline || leader.pid != i64::from(std::process::id()) => {
-                return Err(led_by(&leader, what));
-            }
-            Err(_) => sleep(ASK).await,
-        }
-    };
-    let policy = Policy { auto_rejoin: true, ..policy.clone() };
-    let synced = {
-        let work = Work { backups: &backups, ..by_hand(cx, &lead, &policy, events) };
-        sync_led(&work, group, deadline).await
-    };
-    lead.release().await;
-    synced
-}
-
-async fn sync_led(work: &Work<'_>, id: GroupId, deadline: Instant) -> Result<SyncReport, Failure> {
-    let mut report = SyncReport::default();
-    let mut tried: Vec<Upkeep> = Vec::new();
-    loop {
-        let (saga, _) = work
-            .cx
-            .product
-            .watch_saga(id)
-            .await
-            .map_err(|error| Failure::store(format!("cannot read the journal of group {id}"), &error))?;
-        if saga.as_ref().is_some_and(|saga| !saga.stage.is_over()) {
-            let saga = work.carry_on(id).await?;
-            report.done.push(format!("the change to {} is {}", saga.new, saga.stage));
-            continue;
-        }
-        let group = work.group(id).await?;
-        let views = look(work.cx, &group, None).await;
-        // All that are offline are meant: somebody has asked for exactly this.
-        let mut asked = saga.map(|saga| saga.value);
-        let offline = group.servers.iter().filter(|server| server.role == Role::Offline);
-        let offline: Vec<Addr> = offline.map(|server| server.addr.clone()).collect();
-        if let (Some(master), false) = (group.master(), offline.is_empty()) {
-            let blank = || journal(&group, None, SagaKind::Planned, &master.addr, &master.addr, work.policy);
-            let saga = asked.get_or_insert_with(|| Saga { stage: Stage::Ended, ..blank() });
-            for addr in &offline {
-                if !saga.demoted.iter().any(|server| &server.addr == addr) {
-                    let (history, open) = (None, false);
-                    saga.demoted.push(codis_core::ha::Demoted {
-                        addr: addr.clone(),
-                        history,
-                        offset: 0,
-                        open,
-                    });
-                }
-            }
-        }
-        if let Some(master) = group.master()
-            && upkeeping::lift_left_stop(work, &master.addr).await?
-        {
-            report.done.push(format!("{} takes writes again", master.addr));
-        }
-        let picture = Picture {
-            group: &group,
-            servers: &views,
-            agents: &[],
-            witnesses: &[],
-            saga: asked.as_ref(),
-            moving: false,
-            paused: None,
-            session_healthy: true,
-            now_ms: context::now_ms(),
-        };
-        let todo: Vec<Upkeep> =
-            upkeep(&picture, work.policy).into_iter().filter(|one| !tried.contains(one)).collect();
-        for one in &todo {
-            match work_on(work, id, one).await {
-                Ok(done) => report.done.extend(done),
-                Err(failure) => report.left.push(failure.to_string()),
-            }
-            tried.push(one.clone());
-        }
-        let syncing = offline.iter().any(|addr| {
-            let facts = views.get(addr).and_then(|view| view.facts.as_ref());
-            facts.is_some_and(|facts| !facts.is_master)
-        });
-        if todo.is_empty() && (!syncing || Instant::now() > deadline) {
-            for addr in offline {
-                let view = &views[&addr];
-                let silence =
-                    view.silence.as_ref().map(|silence| silence.why.clone()).or(view.refusal.clone());
-                report
-                    .left
-                    .push(format!("{addr} is offline: {}", silence.unwrap_or("not in sync yet".to_owned())));
-            }
-            return Ok(report);
-        }
-        sleep(ASK).await;
-    }
-}
-
-async fn work_on(work: &Work<'_>, group: GroupId, one: &Upkeep) -> Result<Option<String>, Failure> {
-    let outcome = upkeeping::carry_out(work, group, one).await?;
-    Ok(match (one, outcome) {
-        (Upkeep::Reattach { server, master }, _) => Some(format!("{server} replicates from {master}")),
-        (Upkeep::Rejoin { server, master, .. }, upkeeping::Outcome::Attached(Some(file))) => {
-            Some(format!("{server} replicates from {master}; what it held is in {}", file.display()))
-        }
-        (Upkeep::Rejoin { server, master, .. }, _) => Some(format!("{server} replicates from {master}")),
-        (Upkeep::ListAsSlave { server }, _) => Some(format!("{server} is a slave of the group")),
-        _ => None,
-    })
-}
-
-fn by_hand<'a>(cx: &'a Context, lead: &'a Lead, policy: &'a Policy, events: &'a Events) -> Work<'a> {
+pub(super) fn by_hand<'a>(
+    cx: &'a Context,
+    lead: &'a Lead,
+    policy: &'a Policy,
+    events: &'a Events,
+) -> Work<'a> {
     Work {
         cx,
         lead,

@@ -21,6 +21,7 @@ mod look;
 mod lost;
 mod planned;
 mod promote;
+mod sync;
 mod upkeep;
 mod write_stop;
 
@@ -31,9 +32,9 @@ use codis_core::{
 
 pub(crate) use begin::begin;
 pub(crate) use by_hand::change_master;
-pub use by_hand::{SyncReport, sync};
 pub(crate) use lead::Lead;
 pub(crate) use look::{is_answer, look};
+pub use sync::{SyncReport, sync};
 pub(crate) use upkeep::{Outcome, carry_out};
 pub(crate) use write_stop::is_stopped;
 
@@ -137,15 +138,7 @@ impl Work<'_> {
 
     /// The group as it is now.
     async fn group(&self, id: GroupId) -> Result<Group, Failure> {
-        let what = format!("cannot read group {id}");
-        let groups =
-            self.cx.product.some_groups(&[id]).await.map_err(|error| Failure::store(&what, &error))?;
-        if let Some(gap) = groups.gaps.first() {
-            return Err(Failure::new(FailureKind::Failed, what, &gap.path, &gap.why));
-        }
-        groups.found.get(&id).cloned().ok_or_else(|| {
-            Failure::new(FailureKind::Failed, what, format!("servers/group_{id}"), "there is no such group")
-        })
+        group(self.cx, id).await
     }
 
     fn note(&self, text: impl Into<String>) {
@@ -155,4 +148,17 @@ impl Work<'_> {
     fn now_ms(&self) -> u64 {
         context::now_ms()
     }
+}
+
+/// A group as the store lists it now.
+async fn group(cx: &Context, id: GroupId) -> Result<Group, Failure> {
+    let what = format!("cannot read group {id}");
+    let groups = cx.product.some_groups(&[id]).await.map_err(|error| Failure::store(&what, &error))?;
+    if let Some(gap) = groups.gaps.first() {
+        return Err(Failure::new(FailureKind::Failed, what, &gap.path, &gap.why));
+    }
+    groups.found.get(&id).cloned().ok_or_else(|| {
+        Failure::new(FailureKind::Failed, what, format!("servers/group_{id}"), "there is no such group")
+            .next("codisctl group list")
+    })
 }

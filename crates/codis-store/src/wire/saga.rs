@@ -146,6 +146,7 @@ fn demoted_from(raw: &str) -> Result<Demoted> {
         history: fields.take_if_there("history")?.filter(|text: &String| !text.is_empty()),
         offset: fields.take_if_there("offset")?.unwrap_or_default(),
         open: fields.take_if_there("open")?.unwrap_or_default(),
+        asked: fields.take_if_there("asked")?.unwrap_or_default(),
     })
 }
 
@@ -155,6 +156,7 @@ fn demoted_json(server: &Demoted) -> String {
         .field("history", server.history.as_deref().unwrap_or_default())
         .field("offset", &server.offset)
         .field("open", &server.open)
+        .field("asked", &server.asked)
         .finish()
 }
 
@@ -266,7 +268,7 @@ mod tests {
                 unconfirmed: vec!["px-2".to_owned()],
                 ..Receipt::default()
             },
-            demoted: vec![Demoted { addr: addr(6381), history: None, offset: 9, open: true }],
+            demoted: vec![Demoted { addr: addr(6381), history: None, offset: 9, open: true, asked: true }],
             extra: Extra(vec![("later".to_owned(), "[1]".to_owned())]),
         }
     }
