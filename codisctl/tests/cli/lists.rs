@@ -120,7 +120,7 @@ fn the_state_of_a_product_names_what_is_wrong() {
     health    ✗ 1 critical  ▲ 2 warnings  • 1 remark
     slots     30 online  1 pre_migrate  1 migrate  1 offline  991 without a group  1 stuck
     groups    3   servers 5: 3 master, 1 slave, 1 offline
-    proxies   0 online  0 offline; fences clean
+    proxies   0 online  0 offline; fences clean      no agent; failover off
     tasks     none
     traffic   not asked   → codisctl status --live
     ✗ 1 slot is in pre_migrate without a task: requests wait                                    slots 31
@@ -208,7 +208,7 @@ fn everything_is_the_same_in_zookeeper() {
     health    ▲ 2 warnings
     slots     0 online  0 pre_migrate  0 migrate  0 offline  1024 without a group
     groups    1   servers 0: 0 master, 0 slave, 0 offline
-    proxies   0 online  0 offline; fences clean
+    proxies   0 online  0 offline; fences clean      no agent; failover off
     tasks     none
     traffic   not asked   → codisctl status --live
     ▲ 1024 slots are not served                                                             slots 0-1023

@@ -5,6 +5,7 @@ mod alerts;
 mod balance;
 mod changes;
 mod check_slot;
+mod ha;
 mod lists;
 mod live;
 mod mistakes;

@@ -4,6 +4,7 @@ use codis_ops::agent;
 
 use crate::{
     error::Done,
+    render::units,
     session::{Session, Sure},
 };
 
@@ -14,6 +15,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   codisctl ha pause --why OPS-812 --time 60m
+  codisctl ha pause --time 30m --yes
   codisctl ha pause --yes
 
 Exit status: 0 done · 5 store unreachable")]
@@ -37,7 +39,11 @@ pub(super) async fn run(session: &Session, args: &PauseArgs) -> Done {
     let until_ms = args.time.map(|time| now_ms + time.as_millis() as u64);
     agent::set_pause(&cx, until_ms, Some(&args.why), consent).await?;
     cx.close().await;
-    session.ui.say("done      failovers are suspended");
+    let until = match until_ms {
+        Some(ms) => format!(" until {} UTC", units::date_time(ms)),
+        None => String::new(),
+    };
+    session.ui.say(&format!("done      failovers are suspended{until}"));
     session.ui.next("codisctl ha resume");
     Ok(())
 }

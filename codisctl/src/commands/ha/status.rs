@@ -14,6 +14,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   codisctl ha status
+  codisctl ha status --output json | jq '.changes[] | {group, stage, lost}'
 
 Exit status: 0 done · 5 store unreachable")]
 pub(crate) struct StatusArgs {}
@@ -65,7 +66,9 @@ impl HaStatus {
             since_ms: pause.since_ms,
             until_ms: pause.until_ms,
         });
-        let changes = status.sagas.values().map(|saga| Change::new(saga, status.now_ms)).collect();
+        // A journal may only say whom people want back.
+        let changes = status.sagas.values().filter(|saga| saga.old != saga.new);
+        let changes = changes.map(|saga| Change::new(saga, status.now_ms)).collect();
         let leader = status.leader.as_ref().map(|leader| leader.owner.clone());
         Self { agents: status.agents.len(), leader, paused, changes }
     }
@@ -129,11 +132,19 @@ impl Report for HaStatus {
             self.leader.as_ref().map_or("nobody leads".to_owned(), |leader| format!("{leader} leads"));
         let mut text = match &self.paused {
             Some(pause) => {
-                format!("▲ failovers are suspended by {}: {}   → codisctl ha resume\n", pause.by, pause.why)
+                let why = if pause.why.is_empty() { String::new() } else { format!(": {}", pause.why) };
+                let until = match pause.until_ms {
+                    Some(ms) => format!(" until {} UTC", units::date_time(ms)),
+                    None => String::new(),
+                };
+                format!("▲ failovers are suspended by {}{until}{why}   → codisctl ha resume\n", pause.by)
             }
             None => String::new(),
         };
-        text.push_str(&format!("{agents}, {leads}"));
+        match self.agents {
+            0 => text.push_str("no agent watches over this product   → codisctl agent run"),
+            _ => text.push_str(&format!("{agents}, {leads}")),
+        }
         if !self.changes.is_empty() {
             text.push_str(&format!("\n{}", self.grid().draw(look)));
         }

@@ -69,6 +69,8 @@ struct Ready {
     dir: String,
     groups: Vec<GroupReady>,
     proxies: Vec<ProxyReady>,
+    /// Process of the agent: this very program.
+    agent_pid: u32,
     ready_ms: u64,
 }
 
@@ -163,6 +165,7 @@ impl Ready {
                     admin: proxy.admin.to_string(),
                 })
                 .collect(),
+            agent_pid: std::process::id(),
             ready_ms: u64::try_from(summary.took.as_millis()).unwrap_or(u64::MAX),
         }
     }
@@ -186,6 +189,7 @@ impl Report for Ready {
         for proxy in &self.proxies {
             lines.push(format!("proxy     {} {}   admin http://{}", proxy.proxy, proxy.addr, proxy.admin));
         }
+        lines.push(format!("agent     pid {}", self.agent_pid));
         if let Some(proxy) = self.proxies.first() {
             let (host, port) = proxy.addr.rsplit_once(':').unwrap_or(("127.0.0.1", &proxy.addr));
             let names = format!("--store {} --product {}", self.store, self.product);
@@ -205,6 +209,7 @@ impl Report for Ready {
             rows.extend(slaves.map(|slave| vec!["slave".to_owned(), slave.clone(), group.group.to_string()]));
         }
         rows.extend(self.proxies.iter().map(|p| vec!["proxy".to_owned(), p.addr.clone(), p.proxy.clone()]));
+        rows.push(vec!["agent".to_owned(), self.agent_pid.to_string()]);
         rows
     }
 }

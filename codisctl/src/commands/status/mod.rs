@@ -1,6 +1,9 @@
+mod watched;
+
 use codis_core::{Cluster, MoveState, ProxyState, Role, Severity, findings, plan::plural};
-use codis_ops::{Context, observe};
+use codis_ops::{Context, agent, alerts, observe};
 use serde::Serialize;
+use watched::{Agents, Alerts};
 
 use crate::{
     commands::damage,
@@ -43,6 +46,8 @@ struct Status {
     groups: usize,
     servers: Servers,
     proxies: Proxies,
+    agents: Agents,
+    alerts: Alerts,
     tasks: Tasks,
     mover: Option<String>,
     live: Option<Live>,
@@ -103,8 +108,9 @@ pub(super) async fn run(session: &Session, args: &StatusArgs) -> Done {
         true => Some(ask(session, &cx, &cluster).await),
         false => None,
     };
+    let watched = (Agents::new(&agent::status(&cx).await?), Alerts::new(&alerts::list(&cx).await?));
     let store = cx.target().store.to_string();
-    session.ui.report(&Status::new(&cluster, store, live))?;
+    session.ui.report(&Status::new(&cluster, store, watched, live))?;
     cx.close().await;
     damage(&cluster)
 }
@@ -142,7 +148,7 @@ async fn ask(session: &Session, cx: &Context, cluster: &Cluster) -> Live {
 }
 
 impl Status {
-    fn new(cluster: &Cluster, store: String, live: Option<Live>) -> Self {
+    fn new(cluster: &Cluster, store: String, (agents, alerts): (Agents, Alerts), live: Option<Live>) -> Self {
         let servers = || cluster.groups.values().flat_map(|group| &group.servers);
         let role = |role| servers().filter(|server| server.role == role).count();
         let state = |state| cluster.proxies.values().filter(|proxy| proxy.state == state).count();
@@ -173,6 +179,8 @@ impl Status {
                 fences: cluster.fences.len(),
                 stale_fences: cluster.stale_fences().len(),
             },
+            agents,
+            alerts,
             tasks: Tasks {
                 pending: task(MoveState::Pending),
                 migrating: task(MoveState::Migrating),
@@ -214,9 +222,12 @@ impl Status {
                     self.groups
                 ),
             ),
-            ("proxies", self.proxies.line()),
+            ("proxies", format!("{}      {}", self.proxies.line(), self.agents.line())),
             ("tasks", self.tasks_line()),
         ];
+        if let Some(alerts) = self.alerts.line() {
+            rows.insert(1, ("alerts", alerts));
+        }
         match &self.live {
             Some(live) => rows.extend(live.rows()),
             None => rows.push(("traffic", "not asked   → codisctl status --live".to_owned())),
