@@ -9,7 +9,7 @@ use codis_core::{Addr, Cluster, GroupId, Role, SlotSet};
 use codis_testkit::{ProxyProcess, RedisServer, Reply, RespClient, Sandbox, eventually_async, need};
 use codis_tests::{Product, Servers, Store};
 
-use crate::support::{assert_filled, fill, ledger_on, snapshot};
+use crate::support::{assert_filled, fill, ledger_on, snapshot, until_copied};
 
 pub(crate) const GROUP: GroupId = GroupId(1);
 /// Quick enough for a test, slow enough for a busy machine.
@@ -154,6 +154,7 @@ async fn a_master_that_is_killed_is_replaced_and_clients_go_on() {
     let mut product = Product::start(Store::local(), group_of(1), 2);
     let slots: SlotSet = "0-63".parse().unwrap();
     fill(&product, &slots, 20).await;
+    until_copied(&product);
     let agent = product.agent(QUICK, &[]);
     until_led(&product).await;
     let counting = Counting::start(&product.proxies[0], "counter");
@@ -338,6 +339,7 @@ async fn an_agent_that_dies_in_a_failover_is_succeeded_by_another_one() {
     let mut product = Product::start(Store::local(), group_of(1), 2);
     let slots: SlotSet = "0-15".parse().unwrap();
     fill(&product, &slots, 5).await;
+    until_copied(&product);
     // A single agent's word counts if the proxies have trouble, too, and that only those have that are asked for something.
     let _load = Counting::start(&product.proxies[0], "load");
     let all = std::env::var("CODIS_LONG_STORIES").is_ok();

@@ -29,7 +29,7 @@ use codis_testkit::{Process, RedisServer, eventually, eventually_async, need};
 use codis_tests::{Product, Servers, Store};
 
 use crate::failover::{Counting, GROUP, QUICK, addr, group_of, saga, until_ended, until_led, until_settled};
-use crate::support::{assert_filled, fill, snapshot};
+use crate::support::{assert_filled, fill, snapshot, until_copied};
 use crate::trio::{master, servers, until_healthy};
 
 const SOON: Duration = Duration::from_secs(40);
@@ -52,6 +52,7 @@ fn slots() -> SlotSet {
 async fn product(slaves: usize) -> Product {
     let product = Product::start(Store::local(), group_of(slaves), 1);
     fill(&product, &slots(), KEYS).await;
+    until_copied(&product);
     product
 }
 
@@ -164,6 +165,7 @@ async fn case_c1_a_new_master_that_restarts_is_still_one() {
     let groups = vec![Servers { master, slaves: vec![slave] }];
     let mut product = Product::start(Store::local(), groups, 1);
     fill(&product, &slots(), KEYS).await;
+    until_copied(&product);
     let agent = product.agent(QUICK, &[]);
     until_led(&product).await;
     let load = Counting::start(&product.proxies[0], "load");
@@ -189,6 +191,7 @@ async fn case_e2_the_receipt_stays_open_while_a_proxy_may_write_to_the_old_maste
     need!("redis");
     let mut product = Product::start(Store::local(), group_of(2), 2);
     fill(&product, &slots(), KEYS).await;
+    until_copied(&product);
     let _agents = [product.agent(QUICK, &[]), product.agent(QUICK, &[])];
     until_led(&product).await;
     // Its fence stays, and nobody knows whether it lives.

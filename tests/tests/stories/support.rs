@@ -6,7 +6,7 @@ use codis_core::{Addr, Cluster, SlotId, SlotSet, slot_of_key};
 use codis_ops::{Context, Secret, Target};
 use codis_redis::ledger::{self, Ledger, LedgerConfig};
 use codis_redis::{ConnectOptions, Password, count_by_slot};
-use codis_testkit::RedisServer;
+use codis_testkit::{RedisServer, eventually};
 use codis_tests::{PRODUCT, Product};
 
 /// The product as the store has it.
@@ -56,6 +56,17 @@ pub(crate) fn prefixes(slots: &SlotSet) -> Vec<String> {
 pub(crate) async fn fill(product: &Product, slots: &SlotSet, keys: u64) {
     for prefix in prefixes(slots) {
         ledger::load(&proxies(product), &Password::none(), &prefix, keys).await.unwrap();
+    }
+}
+
+/// Waits until the slaves have what their masters hold. One that has just been attached gets nothing until its first
+/// acknowledgement, up to a second later; a master that is killed before that takes all of it along.
+pub(crate) fn until_copied(product: &Product) {
+    let keys = |server: &RedisServer| server.client().call(&["DBSIZE"]).unwrap().text();
+    for group in &product.groups {
+        for slave in &group.slaves {
+            eventually(Duration::from_secs(20), || keys(slave) == keys(&group.master));
+        }
     }
 }
 
