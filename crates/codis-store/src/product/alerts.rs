@@ -94,7 +94,7 @@ impl Product {
     /// Writes a silence; one of the same kind and subject is replaced.
     pub async fn put_silence(&self, silence: &Silence) -> Result<()> {
         let path = self.layout.silence(&wire::silence_name(silence));
-        let old = self.store.get_many(std::slice::from_ref(&path)).await?.pop().flatten();
+        let old = self.node_at(&path).await?;
         let json = wire::silence_json(silence);
         match old {
             Some(old) => self.store.commit_settled(vec![set(path, json, old.version)]).await.map(drop),

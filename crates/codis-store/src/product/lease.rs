@@ -43,7 +43,7 @@ impl Product {
     /// Who changes masters now.
     pub async fn leader(&self) -> Result<Option<MoverLease>> {
         let path = self.layout.agent_leader();
-        let node = self.store.get_many(std::slice::from_ref(&path)).await?.pop().flatten();
+        let node = self.node_at(&path).await?;
         node.map(|node| wire::mover_from(&node.data).map_err(|error| corrupt(&path, error))).transpose()
     }
 

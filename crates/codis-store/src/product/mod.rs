@@ -30,7 +30,7 @@ pub use self::lock::TopologyLock;
 pub use self::recent::{Followed, RecentActions};
 use crate::error::{ErrorKind, StoreError};
 use crate::layout::{Layout, PRODUCT_PREFIX, PRODUCTS};
-use crate::node::{Acl, CreateMode, OpDone};
+use crate::node::{Acl, CreateMode, Node, OpDone};
 use crate::store::Store;
 use crate::wire::WireError;
 
@@ -83,6 +83,36 @@ impl Product {
             Err(error) if error.kind == ErrorKind::NoNode => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// A node; `None` when it is missing.
+    async fn node_at(&self, path: &str) -> Result<Option<Node>> {
+        Ok(self.store.get_many(&[path.to_owned()]).await?.pop().flatten())
+    }
+
+    /// Paths and nodes of all children of a node, which may be missing itself.
+    async fn nodes_below(&self, dir: String) -> Result<Vec<(String, Node)>> {
+        let names = self.store.children_many(std::slice::from_ref(&dir)).await?;
+        let paths: Vec<String> =
+            names.into_iter().flatten().flatten().map(|name| format!("{dir}/{name}")).collect();
+        let nodes = self.store.get_many(&paths).await?;
+        Ok(paths.into_iter().zip(nodes).filter_map(|(path, node)| Some((path, node?))).collect())
+    }
+
+    /// Writes a node that lives as long as this session. One that another session has left is replaced.
+    async fn publish_own(&self, dir: &str, path: &str, text: &str) -> Result<()> {
+        match self.node_at(path).await? {
+            Some(old) if old.owner == self.store.session_id() => {
+                return self
+                    .store
+                    .commit_settled(vec![writes::set(path.to_owned(), text.to_owned(), old.version)])
+                    .await
+                    .map(drop);
+            }
+            Some(old) => proxies::missing_is_fine(self.store.delete(path, Some(old.version)).await)?,
+            None => {}
+        }
+        self.create_below(dir, path, text, CreateMode::Ephemeral, Acl::File).await.map(drop)
     }
 
     /// Creates a node and, when it is missing, its parent; says its path.

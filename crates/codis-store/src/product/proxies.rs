@@ -133,12 +133,7 @@ impl Product {
 
     /// Paths and nodes of all registered proxies.
     pub(super) async fn proxy_nodes(&self) -> Result<Vec<(String, Node)>> {
-        let dir = self.layout.proxies();
-        let names = self.store.children_many(std::slice::from_ref(&dir)).await?;
-        let paths: Vec<String> =
-            names.into_iter().flatten().flatten().map(|name| format!("{dir}/{name}")).collect();
-        let nodes = self.store.get_many(&paths).await?;
-        Ok(paths.into_iter().zip(nodes).filter_map(|(path, node)| Some((path, node?))).collect())
+        self.nodes_below(self.layout.proxies()).await
     }
 }
 

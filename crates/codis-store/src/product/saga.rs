@@ -9,7 +9,6 @@ use codis_core::ha::{AgentView, Pause, Saga};
 use codis_core::{GroupId, Server, Versioned};
 
 use super::load::{Found, Gaps};
-use super::proxies::missing_is_fine;
 use super::writes::{create, remove, set};
 use super::{Product, Result, corrupt};
 use crate::node::{Acl, CreateMode};
@@ -89,19 +88,8 @@ impl Product {
 
     /// Says what an agent sees, for as long as this session lives.
     pub async fn publish_agent(&self, agent: &AgentView) -> Result<()> {
-        let path = self.layout.agent(&agent.id);
-        let text = wire::agent_json(agent);
-        let old = self.store.get_many(std::slice::from_ref(&path)).await?.pop().flatten();
-        match old {
-            Some(old) if old.owner == self.store.session_id() => {
-                return self.store.commit_settled(vec![set(path, text, old.version)]).await.map(drop);
-            }
-            Some(old) => missing_is_fine(self.store.delete(&path, Some(old.version)).await)?,
-            None => {}
-        }
-        self.create_below(&self.layout.agents(), &path, &text, CreateMode::Ephemeral, Acl::File)
-            .await
-            .map(drop)
+        let (dir, path) = (self.layout.agents(), self.layout.agent(&agent.id));
+        self.publish_own(&dir, &path, &wire::agent_json(agent)).await
     }
 
     /// Takes an agent's node away.
@@ -111,15 +99,10 @@ impl Product {
 
     /// The agents that live, and what they see.
     pub async fn agents(&self) -> Result<Found<Vec<AgentView>>> {
-        let dir = self.layout.agents();
-        let names = self.store.children_many(std::slice::from_ref(&dir)).await?;
-        let paths: Vec<String> =
-            names.into_iter().flatten().flatten().map(|name| format!("{dir}/{name}")).collect();
-        let nodes = self.store.get_many(&paths).await?;
         let mut gaps = Gaps::default();
         let mut found = Vec::new();
-        for (path, node) in paths.iter().zip(nodes) {
-            found.extend(node.and_then(|node| gaps.keep(path, wire::agent_from(&node.data))));
+        for (path, node) in self.nodes_below(self.layout.agents()).await? {
+            found.extend(gaps.keep(&path, wire::agent_from(&node.data)));
         }
         Ok(Found { found, gaps: gaps.0 })
     }
@@ -127,7 +110,7 @@ impl Product {
     /// Whether failovers are suspended. One whose time is over is returned all the same.
     pub async fn ha_pause(&self) -> Result<Option<Pause>> {
         let path = self.layout.ha();
-        let node = self.store.get_many(std::slice::from_ref(&path)).await?.pop().flatten();
+        let node = self.node_at(&path).await?;
         let Some(node) = node else { return Ok(None) };
         wire::ha_from(&node.data).map(|(pause, _)| pause).map_err(|error| corrupt(&path, error))
     }
@@ -135,7 +118,7 @@ impl Product {
     /// Suspends failovers, or lets them be made again (`None`).
     pub async fn set_ha_pause(&self, pause: Option<&Pause>) -> Result<()> {
         let path = self.layout.ha();
-        let node = self.store.get_many(std::slice::from_ref(&path)).await?.pop().flatten();
+        let node = self.node_at(&path).await?;
         let op = match node {
             Some(node) => {
                 let (_, extra) = wire::ha_from(&node.data).map_err(|error| corrupt(&path, error))?;
