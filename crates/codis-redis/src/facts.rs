@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use codis_core::{Addr, ha::Facts};
 
+use crate::info::{key_counts, slave};
+
 /// Reads the text of INFO.
 ///
 /// # Errors
@@ -26,8 +28,8 @@ pub fn facts(text: &str) -> Result<Facts, &'static str> {
         Some(text(name)).filter(|id| id.bytes().any(|byte| byte != b'0')).map(str::to_owned)
     };
     let former = history("master_replid2").zip(text("second_repl_offset").parse().ok());
-    let keys = fields.iter().filter(|(name, _)| is_database(name)).map(|(_, value)| keys_of(value)).sum();
-    let slaves = fields.iter().filter(|(name, _)| is_numbered(name, "slave"));
+    let (keys, _) = key_counts(&fields);
+    let slaves = fields.iter().filter_map(|(name, value)| slave(name, value));
     Ok(Facts {
         is_master,
         master: address(text("master_host"), text("master_port")),
@@ -46,7 +48,7 @@ pub fn facts(text: &str) -> Result<Facts, &'static str> {
         version: text("redis_version").to_owned(),
         used_memory: number("used_memory"),
         maxmemory: number("maxmemory"),
-        slaves: slaves.filter_map(|(_, value)| slave(value)).collect(),
+        slaves: slaves.map(|slave| (slave.addr, slave.offset)).collect(),
         forked: number("rdb_bgsave_in_progress") + number("aof_rewrite_in_progress") != 0,
         host_memory: number("total_system_memory"),
         full_syncs: number("sync_full"),
@@ -59,26 +61,6 @@ pub fn facts(text: &str) -> Result<Facts, &'static str> {
 fn address(host: &str, port: &str) -> Option<Addr> {
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     format!("{host}:{port}").parse().ok()
-}
-
-fn is_numbered(name: &str, word: &str) -> bool {
-    name.strip_prefix(word)
-        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-fn is_database(name: &str) -> bool {
-    is_numbered(name, "db")
-}
-
-/// `keys=12,expires=0,avg_ttl=0`
-fn keys_of(value: &str) -> u64 {
-    value.strip_prefix("keys=").and_then(|text| text.split(',').next()?.parse().ok()).unwrap_or_default()
-}
-
-/// `ip=10.0.0.2,port=6379,state=online,offset=42,lag=1`
-fn slave(value: &str) -> Option<(String, u64)> {
-    let part = |name: &str| value.split(',').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
-    Some((format!("{}:{}", part("ip")?, part("port")?), part("offset")?.parse().ok()?))
 }
 
 #[cfg(test)]

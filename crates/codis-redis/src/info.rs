@@ -139,7 +139,7 @@ impl ServerInfo {
 }
 
 /// `slave0:ip=10.0.0.2,port=6379,state=online,offset=42,lag=1`
-fn slave(name: &str, value: &str) -> Option<SlaveLink> {
+pub(crate) fn slave(name: &str, value: &str) -> Option<SlaveLink> {
     let index = name.strip_prefix("slave")?;
     if index.is_empty() || !index.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -156,7 +156,7 @@ fn slave(name: &str, value: &str) -> Option<SlaveLink> {
 }
 
 /// `db0:keys=12,expires=0,avg_ttl=0` → keys in all, and how many other databases hold some.
-fn key_counts(fields: &BTreeMap<&str, &str>) -> (u64, u64) {
+pub(crate) fn key_counts(fields: &BTreeMap<&str, &str>) -> (u64, u64) {
     let mut counts = (0, 0);
     for (name, value) in fields {
         let index = name.strip_prefix("db").and_then(|text| text.parse::<u32>().ok());
