@@ -71,13 +71,10 @@ impl Agents {
 impl Report for Agents {
     fn human(&self, look: &Look) -> String {
         if self.agents.is_empty() {
-            return "no agent watches over this product   → codisctl agent run".to_owned();
+            return super::NOBODY.to_owned();
         }
         let count = codis_core::plan::plural(self.agents.len(), "agent", "agents");
-        let leads = match &self.leader {
-            Some(leader) => format!("{leader} leads"),
-            None => "nobody leads".to_owned(),
-        };
+        let leads = super::leads(self.leader.as_deref());
         format!("{}\n{count}, {leads}", self.grid().draw(look))
     }
 

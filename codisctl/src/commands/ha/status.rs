@@ -3,6 +3,7 @@ use codis_ops::agent::{self, Status};
 use serde::Serialize;
 
 use crate::{
+    commands::agent::{NOBODY, leads},
     error::Done,
     render::{Fit, Grid, Look, units},
     session::Session,
@@ -128,8 +129,7 @@ impl Change {
 impl Report for HaStatus {
     fn human(&self, look: &Look) -> String {
         let agents = codis_core::plan::plural(self.agents, "agent", "agents");
-        let leads =
-            self.leader.as_ref().map_or("nobody leads".to_owned(), |leader| format!("{leader} leads"));
+        let leads = leads(self.leader.as_deref());
         let mut text = match &self.paused {
             Some(pause) => {
                 let why = if pause.why.is_empty() { String::new() } else { format!(": {}", pause.why) };
@@ -142,7 +142,7 @@ impl Report for HaStatus {
             None => String::new(),
         };
         match self.agents {
-            0 => text.push_str("no agent watches over this product   → codisctl agent run"),
+            0 => text.push_str(NOBODY),
             _ => text.push_str(&format!("{agents}, {leads}")),
         }
         if !self.changes.is_empty() {

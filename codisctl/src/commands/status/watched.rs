@@ -4,6 +4,8 @@ use codis_core::{Severity, plan::plural};
 use codis_ops::{agent, alerts::Listed};
 use serde::Serialize;
 
+use crate::commands::agent::leads;
+
 /// The agents.
 #[derive(Debug, Serialize)]
 pub(super) struct Agents {
@@ -29,8 +31,7 @@ impl Agents {
         if self.live == 0 {
             return "no agent; failover off".to_owned();
         }
-        let leads =
-            self.leader.as_ref().map_or("nobody leads".to_owned(), |leader| format!("{leader} leads"));
+        let leads = leads(self.leader.as_deref());
         let failover = match (&self.paused_by, self.failover) {
             (Some(by), _) => format!("▲ failover suspended by {by}"),
             (None, true) => "failover on".to_owned(),
