@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use codis_core::ha::{
-    AgentView, Decision, Demoted, Facts, NotNow, Pause, Picture, Policy, Receipt, Saga, SagaKind, Seen,
+    AgentView, Decision, Demoted, Facts, Loss, NotNow, Pause, Picture, Policy, Receipt, Saga, SagaKind, Seen,
     ServerView, Silence, Stage, Unfit, Upkeep, choose, decide, needs, upkeep,
 };
 use codis_core::{Addr, Extra, Group, GroupId, Role, Server, Sight, Versioned, Witness};
@@ -349,8 +349,7 @@ fn slaves_are_attached_again_and_old_masters_come_back() {
     world.facts(1).keys = 0;
     assert_eq!(todo(&world), [Upkeep::AllowWrites { master: addr(1) }], "not to an empty one");
 
-    let demoted =
-        |offset| Demoted { addr: addr(3), history: Some("h".into()), offset, open: false, asked: false };
+    let demoted = |offset| Demoted::new(addr(3), Some("h".into()), offset);
     let mut world = World::new();
     world.group.servers[2].value.role = Role::Offline;
     *world.facts(3) = facts(true, 100);
@@ -375,6 +374,25 @@ fn slaves_are_attached_again_and_old_masters_come_back() {
     assert_eq!(todo(&world), [Upkeep::Forget { server: addr(3) }]);
     world.saga.as_mut().unwrap().stage = Stage::Attach;
     assert_eq!(todo(&world), [], "while its master changes a group is left alone");
+}
+
+#[test]
+fn what_was_lost_is_known_exactly_when_the_old_master_is_back() {
+    let lost = |back: &Facts| {
+        let demoted = vec![Demoted::new(addr(3), Some("h".into()), 90)];
+        let mut ended = Saga { demoted, old: addr(3), ..saga(SagaKind::Failover, Stage::Ended, 1) };
+        ended.receipt.lost = Some(Loss { bytes: 1, writes: Some(7) });
+        let missed = ended.demoted[0].went_on(back);
+        ended.note_return(&addr(3), missed, Some("file".into()));
+        assert_eq!(ended.demoted[0].kept.as_deref(), Some("file"));
+        (ended.receipt.lost, ended.lost_with(&addr(3)))
+    };
+    let some = Some(Loss { bytes: 10, writes: Some(7) });
+    assert_eq!(lost(&facts(true, 100)), (some, some));
+    let nothing = Some(Loss::NONE);
+    assert_eq!(lost(&facts(true, 90)), (nothing, nothing));
+    let restarted = Facts { history: Some("new".into()), ..facts(true, 100) };
+    assert_eq!(lost(&restarted), (Some(Loss { bytes: 1, writes: Some(7) }), None));
 }
 
 #[test]

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use codis_core::ha::Loss;
 use codis_core::notice::{
-    Ack, Alert, AlertId, Facts, Kind, Loss, Notice, NoticeKind, Policy, Records, Round, Silence, Standing,
-    Trouble, standing, step,
+    Ack, Alert, AlertId, Facts, Kind, Notice, NoticeKind, Policy, Records, Round, Silence, Standing, Trouble,
+    standing, step,
 };
 use codis_core::{Extra, Role, Severity};
 use proptest::prelude::*;
@@ -243,7 +244,7 @@ fn kinds_and_values_survive_as_text() {
     for kind in Kind::ALL {
         assert_eq!(kind.as_str().parse(), Ok(*kind));
     }
-    let loss = Loss::Some { bytes: 7, writes: None };
+    let loss = Some(Loss { bytes: 7, writes: None });
     let addr = |port: u16| format!("[::1]:{port}").parse::<codis_core::Addr>().unwrap();
     let group = codis_core::GroupId(5);
     let trouble = |trouble| Facts::Replication {

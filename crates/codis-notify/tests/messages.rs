@@ -1,7 +1,8 @@
 //! What people read: each kind of message in both languages, word for word.
 #![expect(clippy::unwrap_used, reason = "test")]
 
-use codis_core::notice::{Alert, Facts, Kind, Loss, Notice, NoticeKind, Trouble};
+use codis_core::ha::Loss;
+use codis_core::notice::{Alert, Facts, Kind, Notice, NoticeKind, Trouble};
 use codis_core::{Addr, GroupId, Role, Severity};
 use codis_notify::{Lang, Letterhead, Texts};
 use jiff::tz::{Offset, TimeZone};
@@ -44,12 +45,12 @@ fn alerts() -> Vec<(&'static str, Alert)> {
     };
     let (px4, px4_addr) = (|| "px-4".to_owned(), || "10.0.9.24:19000".to_owned());
     let facts = vec![
-        ("failover_done", failover(false, Loss::None, &[])),
+        ("failover_done", failover(false, Some(Loss::NONE), &[])),
         (
             "failover_done_with_losses",
-            failover(false, Loss::Some { bytes: 118 << 20, writes: Some(13_204) }, &["px-4"]),
+            failover(false, Some(Loss { bytes: 118 << 20, writes: Some(13_204) }), &["px-4"]),
         ),
-        ("failover_done_planned", failover(true, Loss::None, &[])),
+        ("failover_done_planned", failover(true, Some(Loss::NONE), &[])),
         (
             "failover_refused",
             Facts::FailoverRefused {
@@ -80,7 +81,7 @@ fn alerts() -> Vec<(&'static str, Alert)> {
                 server: addr("10.0.7.51:6385"),
                 master: addr("10.0.7.52:6385"),
                 kept: Some("/backup/feed/10.0.7.51-6385-before-rejoin.rdb".into()),
-                loss: Loss::Some { bytes: 4096, writes: Some(12) },
+                loss: Some(Loss { bytes: 4096, writes: Some(12) }),
             },
         ),
         (

@@ -292,6 +292,8 @@ async fn what_only_an_old_master_has_is_kept_in_a_file_before_it_becomes_a_slave
     let has = |text: &[u8]| kept.windows(text.len()).any(|part| part == text);
     assert!(kept.starts_with(b"REDIS") && has(b"written-too-late") && has(b"shared"), "{said}");
     assert_eq!(group.master.client().call(&["EXISTS", "divergent"]).unwrap(), Reply::Int(0));
+    let lost = saga(&product).await.unwrap().receipt.lost;
+    assert!(lost.is_some_and(|lost| lost.bytes > 0), "the old master's own offset says so: {lost:?}");
 }
 
 /// Old masters wait for people here, and nobody brings back what a person took offline, until somebody asks for it.

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{Addr, Extra, GroupId, ParseError, SwitchStep};
+use crate::{Addr, Extra, GroupId, ParseError, SwitchStep, ha::Facts};
 
 /// Why the master changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -122,6 +122,23 @@ pub struct Demoted {
     pub open: bool,
     /// Somebody has asked for it to become a slave: it does, also where old masters wait for people.
     pub asked: bool,
+    /// Bytes of its history that the new master never got; known when it is back, unless it has restarted.
+    pub missed: Option<u64>,
+    /// Where its data was kept before it became a slave.
+    pub kept: Option<String>,
+}
+
+impl Demoted {
+    /// One that is not back: the new master took over `history` from it, and has everything up to `offset`.
+    pub fn new(addr: Addr, history: Option<String>, offset: u64) -> Self {
+        Self { addr, history, offset, open: false, asked: false, missed: None, kept: None }
+    }
+
+    /// How far it had gone on in the history that the new master took over. `None`: it is in another one, or that cannot be known.
+    pub fn went_on(&self, facts: &Facts) -> Option<u64> {
+        let same = self.history.is_some() && facts.history == self.history;
+        same.then(|| facts.offset.saturating_sub(self.offset))
+    }
 }
 
 /// What was lost. Nothing, if both are 0.
@@ -211,6 +228,25 @@ impl Saga {
             (SagaKind::Planned, Stage::Promote) => SwitchStep::Switching,
             _ => SwitchStep::Done,
         }
+    }
+
+    /// Notes what an old master was found to have when it came back, and where that was kept. If it is the one of this change,
+    /// what was lost is known exactly from now on.
+    pub fn note_return(&mut self, server: &Addr, missed: Option<u64>, kept: Option<String>) {
+        let Some(back) = self.demoted.iter_mut().find(|other| &other.addr == server) else { return };
+        back.missed = missed;
+        back.kept = kept.or_else(|| back.kept.take());
+        if let Some(bytes) = missed.filter(|_| self.stage == Stage::Ended && &self.old == server) {
+            let counted = self.receipt.lost.and_then(|lost| lost.writes);
+            self.receipt.lost = Some(Loss { bytes, writes: if bytes == 0 { Some(0) } else { counted } });
+        }
+    }
+
+    /// What was lost with an old master that is back; `None` if nobody can tell.
+    pub fn lost_with(&self, server: &Addr) -> Option<Loss> {
+        let bytes = self.demoted.iter().find(|other| &other.addr == server)?.missed?;
+        let counted = if &self.old == server { self.receipt.lost.and_then(|lost| lost.writes) } else { None };
+        Some(Loss { bytes, writes: if bytes == 0 { Some(0) } else { counted } })
     }
 
     /// A receipt is open: what was lost is not known before a server is back.

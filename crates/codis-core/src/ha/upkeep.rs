@@ -75,23 +75,14 @@ pub fn upkeep(picture: &Picture<'_>, policy: &Policy) -> Vec<Upkeep> {
                 } else if !follows && !policy.auto_rejoin && !old.asked {
                     all.push(Upkeep::Waiting { server });
                 } else if !follows && may_follow(facts, leads) {
-                    let diverged = has_more(facts, old.history.as_deref(), old.offset);
+                    // In another history since its restart, or one that cannot be known: nobody can tell.
+                    let diverged = facts.keys > 0 && old.went_on(facts) != Some(0);
                     all.push(Upkeep::Rejoin { server, master: master.addr.clone(), diverged });
                 }
             }
         }
     }
     all
-}
-
-/// True if a former master may have writes that were lost when another one took its place.
-fn has_more(facts: &Facts, history: Option<&str>, offset: u64) -> bool {
-    if facts.keys == 0 {
-        return false;
-    }
-    // In another history since its restart, or one that cannot be known: nobody can tell.
-    let same = history.is_some() && facts.history.as_deref() == history;
-    !(same && facts.offset <= offset)
 }
 
 /// The master, if it is one and can be replicated from.

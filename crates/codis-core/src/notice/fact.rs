@@ -1,6 +1,6 @@
 //! The values of an alert as text, for whoever keeps them: the store knows no types of ours.
 
-use crate::{Addr, GroupId, Role};
+use crate::{Addr, GroupId, Role, ha::Loss};
 
 /// A value that survives as text.
 pub(super) trait Fact: Sized {
@@ -69,44 +69,25 @@ impl Fact for Vec<String> {
     }
 }
 
-/// Writes of clients that a failover has lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
-    /// The offsets prove that there were none.
-    None,
-    /// The new master had not received this much; at most so many writes were acknowledged meanwhile.
-    Some {
-        /// Bytes of the replication stream, at least.
-        bytes: u64,
-        /// Writes that proxies of ours had acknowledged, at most.
-        writes: Option<u64>,
-    },
-    /// Nobody could tell what the old master had.
-    Unknown,
-}
-
 impl Fact for Loss {
+    /// `BYTES,WRITES`, or `none`.
     fn text(&self) -> String {
-        match self {
-            Self::None => "none".to_owned(),
-            Self::Unknown => "unknown".to_owned(),
-            Self::Some { bytes, writes } => format!("{bytes},{}", writes.text()),
+        match *self {
+            Self::NONE => "none".to_owned(),
+            Self { bytes, writes } => format!("{bytes},{}", writes.text()),
         }
     }
 
     fn read(text: &str) -> Option<Self> {
-        match text {
-            "none" => Some(Self::None),
-            "unknown" => Some(Self::Unknown),
-            _ => {
-                let (bytes, writes) = text.split_once(',')?;
-                Some(Self::Some { bytes: u64::read(bytes)?, writes: Fact::read(writes)? })
-            }
+        if text == "none" {
+            return Some(Self::NONE);
         }
+        let (bytes, writes) = text.split_once(',')?;
+        Some(Self { bytes: u64::read(bytes)?, writes: Fact::read(writes)? })
     }
 
     fn example() -> Self {
-        Self::Some { bytes: 1, writes: Some(1) }
+        Self { bytes: 1, writes: Some(1) }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
-use super::fact::{Fact, Loss, Trouble};
+use super::fact::{Fact, Trouble};
+use crate::ha::Loss;
 use crate::{Addr, GroupId, ParseError, Role, Severity};
 
 /// Makes the enum of the kinds, the enum of their values, and the way to text and back from one list.
@@ -120,8 +121,8 @@ kinds! {
         proxies: u64,
         /// From the decision until the new master served, milliseconds.
         switched_ms: u64,
-        /// Writes lost.
-        loss: Loss,
+        /// Writes lost; nothing: nobody can tell.
+        loss: Option<Loss>,
         /// Proxies that confirmed.
         confirmed: u64,
         /// Proxies that did not.
@@ -165,8 +166,8 @@ kinds! {
         master: Addr,
         /// Where writes that only it had were kept.
         kept: Option<String>,
-        /// Writes lost at the failover, as is known now.
-        loss: Loss,
+        /// Writes lost at the failover, as is known now; nothing: nobody can tell.
+        loss: Option<Loss>,
     }
     /// A master restarted with nothing in it.
     EmptyMaster "empty_master" Critical false {

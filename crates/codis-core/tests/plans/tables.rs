@@ -237,7 +237,7 @@ fn a_promotion_that_was_begun_is_completed_before_another_is_thought_of() {
 #[test]
 fn no_promotion_while_an_old_master_may_still_take_writes() {
     let mut cluster = product();
-    let open = Demoted { addr: addr(7009), history: None, offset: 0, open: true, asked: false };
+    let open = Demoted { open: true, ..Demoted::new(addr(7009), None, 0) };
     let ended = Saga { demoted: vec![open], ..saga(Stage::Ended) };
     cluster.sagas.insert(GroupId(1), Versioned::new(ended.clone(), 3));
     refused(plan::promote(&cluster, GroupId(1), &addr(7002), false), RefusalKind::Unsafe, "not back");

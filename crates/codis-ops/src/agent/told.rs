@@ -2,8 +2,8 @@
 
 use codis_core::{
     GroupId,
-    ha::{self, Decision, NotNow, Observed, Policy, Saga, SagaKind, Stage, Upkeep, Verdict, decide, upkeep},
-    notice::{Alert, Facts, Loss},
+    ha::{Decision, NotNow, Observed, Policy, Saga, SagaKind, Stage, Upkeep, Verdict, decide, upkeep},
+    notice::{Alert, Facts},
 };
 
 use super::work::{Ended, picture};
@@ -102,23 +102,11 @@ fn event(ended: Ended, observed: Option<&Observed>) -> Option<Alert> {
         Ended::Changed(saga) if saga.stage == Stage::Ended => {
             Some(Alert::new(format!("group {}", saga.group), now_ms, changed(&saga, observed)))
         }
-        Ended::Upkeep(Upkeep::ListAsSlave { server }, Outcome::Rejoined) => {
+        Ended::Upkeep(Upkeep::ListAsSlave { server }, Outcome::Rejoined { kept, lost }) => {
             let group = observed?.cluster.groups.values().find(|group| group.server(&server).is_some())?;
             let master = group.master()?.addr.clone();
-            let facts = Facts::RejoinDone {
-                group: group.id,
-                server: server.clone(),
-                master,
-                kept: None,
-                loss: Loss::Unknown,
-            };
-            Some(Alert::new(server, now_ms, facts))
-        }
-        Ended::Upkeep(Upkeep::Rejoin { server, master, .. }, Outcome::Attached(Some(file))) => {
-            let group = observed?.cluster.groups.values().find(|group| group.server(&server).is_some())?.id;
-            let kept = Some(file.display().to_string());
             let facts =
-                Facts::RejoinDone { group, server: server.clone(), master, kept, loss: Loss::Unknown };
+                Facts::RejoinDone { group: group.id, server: server.clone(), master, kept, loss: lost };
             Some(Alert::new(server, now_ms, facts))
         }
         _ => None,
@@ -127,11 +115,6 @@ fn event(ended: Ended, observed: Option<&Observed>) -> Option<Alert> {
 
 fn changed(saga: &Saga, observed: Option<&Observed>) -> Facts {
     let receipt = &saga.receipt;
-    let loss = match receipt.lost {
-        Some(ha::Loss::NONE) => Loss::None,
-        Some(ha::Loss { bytes, writes }) => Loss::Some { bytes, writes },
-        None => Loss::Unknown,
-    };
     let followers = observed.and_then(|observed| observed.cluster.groups.get(&saga.group)).map(|group| {
         group
             .slaves()
@@ -151,7 +134,7 @@ fn changed(saga: &Saga, observed: Option<&Observed>) -> Facts {
         proxies_agree: receipt.proxies.0,
         proxies: receipt.proxies.1,
         switched_ms: receipt.followed_ms.saturating_sub(receipt.decided_ms.max(saga.begun_ms)),
-        loss,
+        loss: receipt.lost,
         confirmed: receipt.confirmed,
         silent: receipt.unconfirmed.clone(),
         followers: followers.unwrap_or_default(),

@@ -26,7 +26,7 @@ pub(crate) fn journal(
         && !demoted.iter().any(|server| server.addr == open.old)
         && &open.old != new
     {
-        demoted.push(Demoted { addr: open.old.clone(), history: None, offset: 0, open: true, asked: false });
+        demoted.push(Demoted { open: true, ..Demoted::new(open.old.clone(), None, 0) });
     }
     Saga {
         group: group.id,

@@ -60,7 +60,7 @@ async fn store(work: &Work<'_>, saga: Versioned<Saga>, new: &Facts) -> Result<()
         next.receipt.lost = loss(work, &saga, history.as_deref(), offset);
     }
     next.demoted.retain(|server| server.addr != saga.old && server.addr != saga.new);
-    next.demoted.push(Demoted { addr: saga.old.clone(), history, offset, open: false, asked: false });
+    next.demoted.push(Demoted::new(saga.old.clone(), history, offset));
     work.lead.fresh().await?;
     let written = work.cx.product.put_saga_and_servers(&changed, &servers).await;
     let what = format!("cannot store that {} is the master of group {}", saga.new, saga.group);

@@ -126,7 +126,7 @@ impl State {
                 Some(server) => server.asked = true,
                 None => {
                     let (history, offset, open, asked) = (None, 0, false, true);
-                    saga.demoted.push(Demoted { addr, history, offset, open, asked });
+                    saga.demoted.push(Demoted { open, asked, ..Demoted::new(addr, history, offset) });
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use codis_core::{
     Addr, GroupId, Role, Server, Versioned,
-    ha::{Saga, Upkeep},
+    ha::{Loss, Saga, Upkeep},
 };
 
 use super::{Work, attach, lead::PATIENCE, write_stop};
@@ -17,8 +17,13 @@ pub(crate) enum Outcome {
     Reattached,
     /// An old master follows the new one; what only it had is in the file.
     Attached(Option<PathBuf>),
-    /// An old master is a slave again. The journal is as it was before.
-    Rejoined,
+    /// An old master is a slave again.
+    Rejoined {
+        /// The file with what only it had.
+        kept: Option<String>,
+        /// What the change had lost; `None` if nobody can tell.
+        lost: Option<Loss>,
+    },
     /// Nothing that people should hear of.
     Done,
 }
@@ -33,23 +38,45 @@ pub(crate) async fn carry_out(work: &Work<'_>, group: GroupId, one: &Upkeep) -> 
         Upkeep::Reattach { server, master } => {
             attach::attach_one(work, server, master).await.map(|()| Outcome::Reattached)
         }
-        Upkeep::Rejoin { server, master, diverged } => {
-            let kept = if *diverged { Some(keep(work, server).await?) } else { None };
-            attach::attach_one(work, server, master).await.map(|()| Outcome::Attached(kept))
-        }
+        Upkeep::Rejoin { server, master, diverged } => rejoin(work, group, server, master, *diverged).await,
         Upkeep::ListAsSlave { server } => list_as_slave(work, group, server).await,
         Upkeep::Forget { server } => forget(work, group, server).await,
         Upkeep::Waiting { .. } => Ok(Outcome::Done),
     }
 }
 
-/// Writes the whole data set of an old master into a file, after it takes no more writes: what a proxy that has not
-/// heard of the change wrote to it is in there.
+/// Steps: an old master that may have more than the new one takes no more writes, its data set is kept in a file; the journal
+/// says how much more it has, and where that is; it follows the new master. Whoever dies in between leaves an offline server that
+/// is found again: the file is written once more, under another name.
+async fn rejoin(
+    work: &Work<'_>,
+    group: GroupId,
+    server: &Addr,
+    master: &Addr,
+    diverged: bool,
+) -> Result<Outcome, Failure> {
+    let what = format!("cannot make {server} a slave again");
+    let mut old = work.lead.connect(work.cx, server, PATIENCE).await?;
+    if diverged {
+        write_stop::stop(&mut old, server, &what).await?;
+    }
+    let facts = old.ask().facts().await.map_err(|error| Failure::redis(&what, &error))?;
+    drop(old);
+    let kept = if diverged { Some(keep(work, server).await?) } else { None };
+    if let Some(mut saga) = journal(work, group, &what).await? {
+        let missed = saga.demoted.iter().find(|other| &other.addr == server);
+        let missed = missed.and_then(|other| other.went_on(&facts));
+        saga.value.note_return(server, missed, kept.as_ref().map(|file| file.display().to_string()));
+        work.lead.fresh().await?;
+        work.cx.product.put_saga(&saga).await.map_err(|error| Failure::store(&what, &error))?;
+    }
+    attach::attach_one(work, server, master).await.map(|()| Outcome::Attached(kept))
+}
+
+/// Writes the whole data set of an old master, which takes no more writes, into a file: what a proxy that has not heard of
+/// the change wrote to it is in there.
 async fn keep(work: &Work<'_>, server: &Addr) -> Result<PathBuf, Failure> {
     let what = format!("cannot keep the data of {server} before it becomes a slave");
-    let mut old = work.lead.connect(work.cx, server, PATIENCE).await?;
-    write_stop::stop(&mut old, server, &what).await?;
-    drop(old);
     let folder = work.backups;
     let at = |why: std::io::Error| {
         let why = crate::config::error_text(&why);
@@ -78,14 +105,16 @@ async fn list_as_slave(work: &Work<'_>, group: GroupId, server: &Addr) -> Result
         work.lead.fresh().await?;
         let put = work.cx.product.put_servers(&[slave]).await;
         put.map_err(|error| Failure::store(&what, &error))?;
-        return Ok(Outcome::Rejoined);
+        return Ok(Outcome::Rejoined { kept: None, lost: None });
     };
+    let kept = saga.demoted.iter().find(|other| &other.addr == server).and_then(|other| other.kept.clone());
+    let lost = saga.lost_with(server);
     saga.value.demoted.retain(|other| &other.addr != server);
     work.lead.fresh().await?;
     let put = work.cx.product.put_saga_and_servers(&saga, &[slave]).await;
     put.map_err(|error| Failure::store(&what, &error))?;
     attach::tell(work, &saga).await;
-    Ok(Outcome::Rejoined)
+    Ok(Outcome::Rejoined { kept, lost })
 }
 
 async fn forget(work: &Work<'_>, group: GroupId, server: &Addr) -> Result<Outcome, Failure> {

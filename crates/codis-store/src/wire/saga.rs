@@ -147,17 +147,25 @@ fn demoted_from(raw: &str) -> Result<Demoted> {
         offset: fields.take_if_there("offset")?.unwrap_or_default(),
         open: fields.take_if_there("open")?.unwrap_or_default(),
         asked: fields.take_if_there("asked")?.unwrap_or_default(),
+        missed: fields.take_if_there("missed")?,
+        kept: fields.take_if_there("kept")?,
     })
 }
 
 fn demoted_json(server: &Demoted) -> String {
-    Object::new()
+    let mut object = Object::new()
         .field("addr", server.addr.as_str())
         .field("history", server.history.as_deref().unwrap_or_default())
         .field("offset", &server.offset)
         .field("open", &server.open)
-        .field("asked", &server.asked)
-        .finish()
+        .field("asked", &server.asked);
+    if let Some(missed) = &server.missed {
+        object = object.field("missed", missed);
+    }
+    if let Some(kept) = &server.kept {
+        object = object.field("kept", kept);
+    }
+    object.finish()
 }
 
 /// Reads what an agent says.
@@ -268,7 +276,13 @@ mod tests {
                 unconfirmed: vec!["px-2".to_owned()],
                 ..Receipt::default()
             },
-            demoted: vec![Demoted { addr: addr(6381), history: None, offset: 9, open: true, asked: true }],
+            demoted: vec![Demoted {
+                open: true,
+                asked: true,
+                missed: Some(5),
+                kept: Some("/kept/6381.rdb".into()),
+                ..Demoted::new(addr(6381), None, 9)
+            }],
             extra: Extra(vec![("later".to_owned(), "[1]".to_owned())]),
         }
     }
