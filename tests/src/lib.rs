@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use codis_testkit::{Process, ProxyProcess, RedisBuilder, RedisServer, Sandbox, ZooKeeper, bin};
+use codis_testkit::{Network, Process, ProxyProcess, RedisBuilder, RedisServer, Sandbox, ZooKeeper, bin};
 
 /// Name of the product in every story.
 pub const PRODUCT: &str = "story";
@@ -256,16 +256,36 @@ impl Product {
     /// When it cannot be started.
     #[must_use]
     pub fn agent(&self, settings: &str, env: &[(&str, &str)]) -> Process {
-        let started = self.home.write("agent.toml", settings).and_then(|path| {
-            let mut args = self.arguments(&["agent", "run", "-v", "--config"]);
-            args.insert(4, path.display().to_string());
-            let label = format!("agent-{}", self.agents.fetch_add(1, Ordering::Relaxed) + 1);
-            Process::start(&label, &self.codisctl, args, env, &self.home)
-        });
-        match started {
+        let (label, args) = self.agent_arguments(settings);
+        match Process::start(&label, &self.codisctl, args, env, &self.home) {
             Ok(process) => process,
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// The same in a network of its own.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn agent_in(&self, network: &Network, settings: &str) -> Process {
+        let (label, args) = self.agent_arguments(settings);
+        match network.start(&label, &self.codisctl, &args, &[], &self.home) {
+            Ok(process) => process,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn agent_arguments(&self, settings: &str) -> (String, Vec<String>) {
+        let label = format!("agent-{}", self.agents.fetch_add(1, Ordering::Relaxed) + 1);
+        // Each has a file of its own: the one before may still be reading.
+        let path = match self.home.write(&format!("{label}.toml"), settings) {
+            Ok(path) => path,
+            Err(error) => panic!("{error}"),
+        };
+        let mut args = self.arguments(&["agent", "run", "-v", "--config"]);
+        args.insert(4, path.display().to_string());
+        (label, args)
     }
 
     fn command(&self, args: &[&str]) -> Command {

@@ -24,10 +24,11 @@ pub(crate) enum Part {
     Node,
     Npm,
     Smtp,
+    Network,
 }
 
 /// All parts.
-pub(crate) const ALL: [Part; 10] = [
+pub(crate) const ALL: [Part; 11] = [
     Part::Redis,
     Part::ZooKeeper,
     Part::Java,
@@ -38,6 +39,7 @@ pub(crate) const ALL: [Part; 10] = [
     Part::Haproxy,
     Part::Twemproxy,
     Part::Smtp,
+    Part::Network,
 ];
 
 impl Part {
@@ -54,6 +56,7 @@ impl Part {
             Self::Node => "nodejs",
             Self::Npm => "npm",
             Self::Smtp => "python3-aiosmtpd",
+            Self::Network => "iproute2",
         }
     }
 
@@ -74,6 +77,7 @@ impl Part {
             }),
             Self::Node => program("node").is_some(),
             Self::Npm => program("npm").is_some(),
+            Self::Network => program("ip").is_some(),
             // The package serves the distribution's Python, which need not be the first one on the path.
             Self::Smtp => Path::new("/usr/lib/python3/dist-packages/aiosmtpd").is_dir(),
         }

@@ -15,24 +15,33 @@ use crate::{Conn, ConnectOptions, RedisCause, RedisError};
 /// # Errors
 /// No connection, no answer, or a server that still lists one after the command time-out.
 pub async fn kill_by_name(addr: &Addr, options: &ConnectOptions, prefix: &str) -> Result<u64, RedisError> {
-    kill_others(addr, options, prefix, "").await
+    kill(addr, options, prefix, |name| name.starts_with(prefix)).await
 }
 
-/// The same, but for those whose name begins with `own`; an empty one spares none.
+/// The same for those whose name is `prefix`, a number smaller than `number`, and a dash: what successors have opened stays.
 ///
 /// # Errors
 /// As [`kill_by_name`].
-pub async fn kill_others(
+pub async fn kill_older(
     addr: &Addr,
     options: &ConnectOptions,
     prefix: &str,
-    own: &str,
+    number: u64,
+) -> Result<u64, RedisError> {
+    kill(addr, options, prefix, |name| number_in(name, prefix).is_some_and(|other| other < number)).await
+}
+
+async fn kill(
+    addr: &Addr,
+    options: &ConnectOptions,
+    prefix: &str,
+    is_meant: impl Fn(&str) -> bool,
 ) -> Result<u64, RedisError> {
     let mut conn = Conn::open(addr, &options.named("codis-killer")).await?;
     let deadline = Instant::now() + options.command_timeout;
     let mut killed = 0;
     loop {
-        let ids = ids_of(&mut conn, prefix, own).await?;
+        let ids = ids_of(&mut conn, &is_meant).await?;
         if ids.is_empty() {
             return Ok(killed);
         }
@@ -52,25 +61,29 @@ pub async fn kill_others(
     }
 }
 
-async fn ids_of(conn: &mut Conn, prefix: &str, own: &str) -> Result<Vec<u64>, RedisError> {
+async fn ids_of(conn: &mut Conn, is_meant: impl Fn(&str) -> bool) -> Result<Vec<u64>, RedisError> {
     let reply = conn.query(&["CLIENT", "LIST"]).await?;
     match reply.text() {
-        Some(list) => Ok(parse_ids(&list, prefix, own)),
+        Some(list) => Ok(parse_ids(&list, is_meant)),
         None => Err(conn.unexpected("CLIENT LIST", &reply)),
     }
 }
 
-/// Ids of the connections whose name begins with `prefix` and not with `own`, from the text of CLIENT LIST.
-fn parse_ids(list: &str, prefix: &str, own: &str) -> Vec<u64> {
+/// Ids of the connections that are meant, by their names, from the text of CLIENT LIST.
+fn parse_ids(list: &str, is_meant: impl Fn(&str) -> bool) -> Vec<u64> {
     list.lines()
         .filter_map(|line| {
             let field =
                 |name: &str| line.split(' ').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
-            let is_own = |name: &str| !own.is_empty() && name.starts_with(own);
-            field("name").filter(|name| name.starts_with(prefix) && !is_own(name))?;
+            field("name").filter(|name| is_meant(name))?;
             field("id")?.parse().ok()
         })
         .collect()
+}
+
+/// 7 in `codis-lead-7-`.
+fn number_in(name: &str, prefix: &str) -> Option<u64> {
+    name.strip_prefix(prefix)?.split_once('-')?.0.parse().ok()
 }
 
 #[cfg(test)]
@@ -82,8 +95,16 @@ mod tests {
         let list = "id=3 addr=127.0.0.1:1 name=codis-mover-7-0 age=1\n\
             id=4 addr=127.0.0.1:2 name= age=1\nid=5 addr=127.0.0.1:3 name=other-codis-mover-7 age=1\n\
             id=6 addr=127.0.0.1:4 name=codis-mover-70-1 age=2\n";
-        assert_eq!(parse_ids(list, "codis-mover-", ""), [3, 6]);
-        assert_eq!(parse_ids(list, "codis-mover-7-", ""), [3]);
-        assert_eq!(parse_ids(list, "codis-mover-", "codis-mover-7-"), [6]);
+        let named = |prefix: &'static str| move |name: &str| name.starts_with(prefix);
+        assert_eq!(parse_ids(list, named("codis-mover-")), [3, 6]);
+        assert_eq!(parse_ids(list, named("codis-mover-7-")), [3]);
+    }
+
+    #[test]
+    fn older_is_a_smaller_number() {
+        let older = |name, than| number_in(name, "codis-lead-").is_some_and(|number| number < than);
+        assert!(older("codis-lead-9-", 10) && older("codis-lead-9-0", 10));
+        assert!(!older("codis-lead-10-", 10) && !older("codis-lead-11-", 10), "itself and its successors");
+        assert!(!older("codis-lead-x-", 10) && !older("codis-look-1-", 10), "others");
     }
 }

@@ -28,7 +28,7 @@ mod scan;
 mod survey;
 
 pub use backup::backup;
-pub use clients::{kill_by_name, kill_others};
+pub use clients::{kill_by_name, kill_older};
 pub use conn::{Conn, ConnectOptions, Password};
 pub use error::{RedisCause, RedisError};
 pub use facts::facts;

@@ -3,7 +3,8 @@
 //! A test that talks to a stand-in proves that the stand-in works. So everything here starts the real
 //! program: `redis-server`, ZooKeeper, `codis-proxy`, `tmux`, a mail server. The one exception is a codis-server, which
 //! no package offers: [`NativeServer`] is a front that turns a real `redis-server` into one, unless
-//! `CODIS_SERVER` names the program. A [`Relay`] in front of a server delays and cuts what passes. Each part
+//! `CODIS_SERVER` names the program. A [`Relay`] in front of a server delays and cuts what passes; a [`Network`] has cables that can be
+//! pulled. Each part
 //!
 //! - listens on a port that no other test of this machine can get at the same time ([`PortLease`]);
 //! - writes into its own temporary directory, which is removed with it, or kept (and named on stderr)
@@ -33,6 +34,7 @@
 mod bin;
 mod error;
 mod native;
+mod network;
 mod ports;
 mod process;
 mod proxy;
@@ -49,6 +51,7 @@ mod zookeeper;
 pub use bin::{bin, command, try_bin};
 pub use error::KitError;
 pub use native::{NativeBuilder, NativeServer};
+pub use network::Network;
 pub use ports::PortLease;
 pub use process::{Process, Signal};
 pub use proxy::{ProxyBuilder, ProxyProcess};

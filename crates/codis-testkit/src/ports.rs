@@ -74,6 +74,11 @@ impl PortLease {
     pub fn addr(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
+
+    /// Its place among all ports that can be leased: a number that no other test has.
+    pub(crate) fn place(&self) -> u16 {
+        self.port - FIRST
+    }
 }
 
 fn lock_dir() -> PathBuf {

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::{smtp, zookeeper};
+use crate::{network, smtp, zookeeper};
 
 /// Leaves the test early, with a line on stderr, where one of the named parts is missing.
 ///
-/// Names: `redis`, `zookeeper`, `tmux`, `haproxy`, `nutcracker`, `python-clients`, `node-clients`, `smtp`, `root`, and `files` (a process may open
+/// Names: `redis`, `zookeeper`, `tmux`, `haproxy`, `nutcracker`, `python-clients`, `node-clients`, `smtp`, `root`, `network` (namespaces may be made), and `files` (a process may open
 /// 16,384 of them).
 #[macro_export]
 macro_rules! need {
@@ -36,6 +36,7 @@ pub fn require(part: &str) -> bool {
         "python-clients" => (python_client().is_some(), "redis-py in the target directory"),
         "node-clients" => (node_clients().is_some(), "nodejs, and its clients in the target directory"),
         "smtp" => (smtp::python().is_some(), "python3-aiosmtpd"),
+        "network" => (network::is_possible(), "iproute2, and run as root"),
         "root" => (rustix::process::geteuid().is_root(), "run as root"),
         "files" => (may_open(MANY_FILES), "raise the hard limit of open files, ulimit -Hn"),
         other => panic!("codis-testkit does not know a part `{other}`"),

@@ -5,6 +5,7 @@ mod alerts;
 mod cancel;
 mod cases;
 mod crashes;
+mod cut_off;
 mod failover;
 mod failovers;
 mod go;

@@ -74,7 +74,7 @@ async fn slave(product: &Product) -> Addr {
     group.slaves().map(|server| server.addr.clone()).next().unwrap()
 }
 
-async fn until_agents(product: &Product, count: usize) {
+pub(crate) async fn until_agents(product: &Product, count: usize) {
     let there = async || {
         let said = product.ctl_ok(&["agent", "list", "--output", "json"]);
         let list = serde_json::from_str::<serde_json::Value>(&said).unwrap();
@@ -83,7 +83,7 @@ async fn until_agents(product: &Product, count: usize) {
     eventually_async(SOON, there).await;
 }
 
-async fn until_over(product: &Product, after: u64) -> Saga {
+pub(crate) async fn until_over(product: &Product, after: u64) -> Saga {
     eventually_async(SOON, async || {
         saga(product).await.is_some_and(|saga| saga.stage.is_over() && saga.epoch > after)
     })

@@ -12,7 +12,7 @@ use std::{
 };
 
 use codis_core::{Addr, MoverLease};
-use codis_redis::{ConnectOptions, Redis, kill_others};
+use codis_redis::{ConnectOptions, Redis, kill_older};
 use tokio::sync::Mutex;
 
 use crate::{Context, Failure, FailureKind};
@@ -91,11 +91,11 @@ impl Lead {
         patience: Duration,
     ) -> Result<u64, Failure> {
         let what = format!("cannot close connections of earlier leaders on {addr}");
-        let closed = kill_others(addr, &options(cx, patience), NAME, &self.name()).await;
+        let closed = kill_older(addr, &options(cx, patience), NAME, self.epoch).await;
         closed.map_err(|error| Failure::redis(what, &error))
     }
 
-    /// A connection for orders: those of predecessors are closed, then it is opened, then we prove that we lead.
+    /// A connection for orders: as long as we lead those of predecessors are closed, it is opened, and we prove that we still lead.
     ///
     /// # Errors
     /// If the server does not answer in time, or we do not lead.
@@ -105,6 +105,7 @@ impl Lead {
         addr: &Addr,
         patience: Duration,
     ) -> Result<Acting<'_>, Failure> {
+        self.fresh().await?;
         self.close_predecessors(cx, addr, patience).await?;
         let what = format!("cannot give orders to {addr}");
         let redis = Redis::connect(addr, &options(cx, patience).named(self.name())).await;
