@@ -108,6 +108,8 @@ pub(super) struct Backend {
     pub(super) connects: u64,
     pub(super) total_failures: u64,
     pub(super) bytes_in: u64,
+    /// What that was when idle servers were looked for.
+    pub(super) heard: u64,
     pub(super) bytes_out: u64,
     /// When these were written.
     pub(super) sent: Sent,
@@ -142,6 +144,7 @@ impl Backend {
             connects: 0,
             total_failures: 0,
             bytes_in: 0,
+            heard: 0,
             bytes_out: 0,
             sent: Sent::default(),
             meter: Meter::default(),

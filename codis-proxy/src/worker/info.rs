@@ -13,7 +13,7 @@ use crate::stats::{BackendStats, Stats};
 const SILENT: u64 = 2_000_000;
 
 impl Worker {
-    /// How the connections to each server do that is used.
+    /// How the connections to each server do that is used. Those on which nothing is asked are used for that.
     pub(super) fn sights(&mut self) -> Vec<(Addr, Sight)> {
         self.look_at_clock();
         let shared = self.backends.iter().filter(|(_, backend)| backend.used && backend.pinned.is_none());
@@ -22,7 +22,9 @@ impl Worker {
             let failing = backend.failures > 0 || backend.pending.front().is_some_and(silent);
             Sight { connections: 1, failing: u32::from(failing) }
         };
-        shared.map(|(_, backend)| (backend.addr.clone(), sight(backend))).collect()
+        let sights = shared.map(|(_, backend)| (backend.addr.clone(), sight(backend))).collect();
+        self.ask_idle();
+        sights
     }
 
     /// A snapshot of everything counted by this worker.

@@ -158,7 +158,8 @@ impl Worker {
         let slot = self.break_pin(id, why);
         let counted = self.counted_at(id);
         let backend = &mut self.backends[id];
-        if !backend.pending.is_empty() || !sent {
+        // One that nobody waits for is tried again and again: that is told once.
+        if !backend.pending.is_empty() || !sent && backend.failures == 1 {
             let held = backend.pending.len();
             tracing::warn!(backend = %backend.addr, why, failed_requests = held, "connection to a server lost");
         }

@@ -17,6 +17,7 @@ mod failures;
 mod fanout;
 mod glob;
 mod held;
+mod idle;
 mod info;
 mod kept;
 mod leave;

@@ -14,6 +14,7 @@ mod ha_cases;
 mod kills;
 mod many_proxies;
 mod moves;
+mod one_agent;
 mod outages;
 mod playground;
 mod recorded;
