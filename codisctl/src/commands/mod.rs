@@ -8,6 +8,7 @@ mod agent;
 mod alert;
 mod audit;
 mod bigkeys;
+mod capacity;
 mod check_slot;
 mod completion;
 mod config;
@@ -21,6 +22,7 @@ mod product;
 mod proxy;
 mod server;
 mod slot;
+mod snapshot;
 mod status;
 mod store;
 mod task;
@@ -69,6 +71,10 @@ pub(crate) enum Noun {
     /// Failovers: what would be done, and suspending them
     #[command(subcommand)]
     Ha(ha::Ha),
+    /// Saving the servers of a host one after another
+    #[command(subcommand)]
+    Snapshot(snapshot::Snapshot),
+    Capacity(capacity::CapacityArgs),
     Audit(audit::AuditArgs),
     /// The lock on the topology: who holds it
     #[command(subcommand)]
@@ -103,6 +109,8 @@ pub(crate) async fn run(session: &Session, noun: &Noun) -> Done {
         Noun::Alert(verb) => alert::run(session, verb).await,
         Noun::Agent(verb) => agent::run(session, verb).await,
         Noun::Ha(verb) => ha::run(session, verb).await,
+        Noun::Snapshot(verb) => snapshot::run(session, verb).await,
+        Noun::Capacity(args) => capacity::run(session, args).await,
         Noun::Audit(args) => audit::run(session, args).await,
         Noun::Lock(verb) => lock::run(session, verb).await,
         Noun::Action(verb) => action::run(session, verb).await,

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "test")]
 
 use codis_core::ha::Loss;
-use codis_core::notice::{Alert, Facts, Kind, Notice, NoticeKind, Trouble};
+use codis_core::notice::{Alert, Facts, Kind, Notice, NoticeKind, Trouble, Unsaved};
 use codis_core::{Addr, GroupId, Role, Severity};
 use codis_notify::{Lang, Letterhead, Texts};
 use jiff::tz::{Offset, TimeZone};
@@ -199,16 +199,13 @@ fn alerts() -> Vec<(&'static str, Alert)> {
                 why: "px-4 did not acknowledge pre_migrate in 3.0 s".into(),
             },
         ),
-        (
-            "snapshot",
-            Facts::Snapshot {
-                host: "10.0.7.53".into(),
-                server: addr("10.0.7.53:6392"),
-                needs: 10 * GIB,
-                free: 6 * GIB,
-                why: "BGSAVE does not fit".into(),
-            },
-        ),
+        ("snapshot", unsaved(Unsaved::NoRoom)),
+        ("snapshot_copy", unsaved(Unsaved::NoRoomForCopy)),
+        ("snapshot_unknown_host", unsaved(Unsaved::UnknownHost)),
+        ("snapshot_failed", unsaved(Unsaved::Failed)),
+        ("snapshot_slow", unsaved(Unsaved::Slow)),
+        ("snapshot_late", unsaved(Unsaved::Late)),
+        ("snapshot_unruly", unsaved(Unsaved::Unruly)),
         (
             "check",
             Facts::Check {
@@ -230,6 +227,17 @@ fn alerts() -> Vec<(&'static str, Alert)> {
         ("test", Facts::Test { by: "li@ops-1".into() }),
     ];
     facts.into_iter().map(|(name, facts)| (name, Alert::new("10.0.7.51:6387", NOW, facts))).collect()
+}
+
+fn unsaved(trouble: Unsaved) -> Facts {
+    let (needs, free) = match trouble {
+        Unsaved::NoRoom | Unsaved::NoRoomForCopy => (10 * GIB, 6 * GIB),
+        Unsaved::UnknownHost => (10 * GIB, 0),
+        _ => (0, 0),
+    };
+    let ms = if matches!(trouble, Unsaved::Slow | Unsaved::Late) { 4 * 3_600_000 } else { 0 };
+    let (host, server) = ("10.0.7.53".into(), addr("10.0.7.53:6392"));
+    Facts::Snapshot { host, server, trouble, needs, free, ms, interval_ms: 3_600_000 }
 }
 
 fn texts(lang: Lang) -> Texts {

@@ -15,7 +15,7 @@ use crate::{Failure, FailureKind, Secret};
 
 pub use file::{File, error_text};
 pub use ha::ha;
-pub use keys::{KEYS, Key, Takes, duration};
+pub use keys::{KEYS, Key, Takes, duration, size};
 
 /// The file that is read if no other is named.
 const FILE: &str = "codis.toml";

@@ -31,6 +31,7 @@ pub mod playground;
 mod removal;
 mod replication;
 pub mod settle;
+pub mod snapshots;
 pub mod watch;
 
 pub use admit::admit;

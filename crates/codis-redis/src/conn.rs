@@ -77,7 +77,9 @@ impl ConnectOptions {
 }
 
 /// Commands of ours that change something on a server; a WAIT goes with the write it waits for.
-const WRITES: [&str; 10] = [
+const WRITES: [&str; 12] = [
+    "BGREWRITEAOF",
+    "BGSAVE",
     "CLIENT KILL",
     "CLIENT PAUSE",
     "CONFIG REWRITE",

@@ -13,6 +13,7 @@
 
 mod backoff;
 mod backup;
+mod children;
 mod clients;
 mod conn;
 mod error;

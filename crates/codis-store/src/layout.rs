@@ -180,6 +180,26 @@ impl Layout {
         self.under(format_args!("silences/{}", node_name(name)))
     }
 
+    pub(crate) fn snapshots(&self) -> String {
+        self.under("snapshots")
+    }
+
+    pub(crate) fn snapshot(&self, addr: &str) -> String {
+        self.under(format_args!("snapshots/{}", node_name(addr)))
+    }
+
+    pub(crate) fn governors(&self) -> String {
+        self.under("governors")
+    }
+
+    pub(crate) fn governor(&self, host: &str) -> String {
+        self.under(format_args!("governors/{}", node_name(host)))
+    }
+
+    pub(crate) fn governor_epoch(&self) -> String {
+        self.under("governor_epoch")
+    }
+
     pub(crate) fn audit(&self) -> String {
         self.under("audit")
     }

@@ -3,6 +3,7 @@ use codis_ops::{
     agent::{self, AgentOptions},
     alerts::{AlertSettings, Desk},
     mover::CancellationToken,
+    snapshots::{SnapshotSettings, Snapshots},
     watch::{Watch, WatchSettings},
 };
 
@@ -36,6 +37,8 @@ pub(super) async fn run(session: &Session, args: &RunArgs) -> Done {
     let cx = session.connect().await?;
     let (policy, backups) = session.settings.ha.clone();
     let observe_only = args.observe_only || session.settings.dry_run;
+    let snapshots = SnapshotSettings::read(session.settings.file(), &policy);
+    let mut snapshots = Snapshots::new(snapshots, observe_only);
     let stop = CancellationToken::new();
     let options = AgentOptions { policy, observe_only, backups, stop: stop.clone() };
     let mut signals = Signals::new()?;
@@ -54,7 +57,8 @@ pub(super) async fn run(session: &Session, args: &RunArgs) -> Done {
             tracing::info!(id, facts = ?alert.facts, "alert");
         }
         known = ids;
-        let round = watch.round(&tick);
+        let mut round = watch.round(&tick);
+        snapshots.tick(&cx, &tick, &mut round);
         // What was told is kept in the store: one that only observes repeats nothing that the leader has told.
         if tick.leads || observe_only {
             desk.hand_over(round);

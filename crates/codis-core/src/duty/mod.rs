@@ -7,6 +7,7 @@ mod connectivity;
 mod memory;
 mod proxies;
 mod replication;
+pub mod snapshots;
 
 use std::collections::BTreeMap;
 

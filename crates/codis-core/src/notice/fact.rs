@@ -91,6 +91,51 @@ impl Fact for Loss {
     }
 }
 
+/// What is the matter with saving a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsaved {
+    /// Its host has no room for a child.
+    NoRoom,
+    /// The same, and slaves wait for that child.
+    NoRoomForCopy,
+    /// Nobody knows how much memory its host has.
+    UnknownHost,
+    /// The last child failed.
+    Failed,
+    /// A child lives for too long.
+    Slow,
+    /// It has not been saved for too long.
+    Late,
+    /// It does not let its settings be changed, so that it may fork at any time.
+    Unruly,
+}
+
+impl Unsaved {
+    const ALL: [(Self, &str); 7] = [
+        (Self::NoRoom, "no_room"),
+        (Self::NoRoomForCopy, "no_room_for_copy"),
+        (Self::UnknownHost, "unknown_host"),
+        (Self::Failed, "failed"),
+        (Self::Slow, "slow"),
+        (Self::Late, "late"),
+        (Self::Unruly, "unruly"),
+    ];
+}
+
+impl Fact for Unsaved {
+    fn text(&self) -> String {
+        Self::ALL.iter().find(|(one, _)| one == self).map_or("", |(_, word)| word).to_owned()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, word)| *word == text).map(|(one, _)| *one)
+    }
+
+    fn example() -> Self {
+        Self::NoRoom
+    }
+}
+
 /// What is the matter with a slave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {

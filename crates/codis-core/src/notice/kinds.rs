@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::fact::{Fact, Trouble};
+use super::fact::{Fact, Trouble, Unsaved};
 use crate::ha::Loss;
 use crate::{Addr, GroupId, ParseError, Role, Severity};
 
@@ -337,18 +337,22 @@ kinds! {
         /// Why.
         why: String,
     }
-    /// A server cannot be saved now: its host has no room for a child.
+    /// Something is the matter with saving a server.
     Snapshot "snapshot" Warning false {
         /// The host.
         host: String,
         /// The server whose turn it was.
         server: Addr,
+        /// What it is.
+        trouble: Unsaved,
         /// Bytes that a child may need.
         needs: u64,
         /// Bytes there are.
         free: u64,
-        /// Why it cannot be done.
-        why: String,
+        /// For how long a child has lived, or nothing has been saved, milliseconds.
+        ms: u64,
+        /// How often it is to be saved, milliseconds.
+        interval_ms: u64,
     }
     /// A duty cannot look at what it watches.
     Check "check" Warning false {

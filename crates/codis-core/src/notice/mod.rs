@@ -10,7 +10,7 @@ mod step;
 
 use std::{fmt, str::FromStr};
 
-pub use self::fact::Trouble;
+pub use self::fact::{Trouble, Unsaved};
 pub use self::kinds::{Facts, Kind};
 pub use self::step::{
     Ack, Notice, NoticeKind, Policy, Record, Records, Round, Silence, Standing, standing, step,

@@ -9,7 +9,7 @@ use std::{fs, path::Path};
 use codis_core::nearest;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{KEYS, Takes, duration, is_table, tables_in};
+use super::keys::{ANY, KEYS, Takes, duration, is_table, size, tables_in};
 use crate::{Failure, FailureKind, Secret};
 
 /// Tables of other programs, which check them themselves.
@@ -40,6 +40,12 @@ impl File {
     /// The value of `table.name`, or of `name` at the top.
     pub fn get(&self, path: &str) -> Option<&str> {
         self.value(path).map(|value| value.text.as_str())
+    }
+
+    /// The names and values in a table that takes any names.
+    pub fn below<'a>(&'a self, table: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let name = move |path: &'a str| path.strip_prefix(table)?.strip_prefix('.');
+        self.values.iter().filter_map(move |value| Some((name(&value.path)?, value.text.as_str())))
     }
 
     /// The file's path; empty if none was read.
@@ -196,7 +202,8 @@ impl Source<'_> {
     /// The value of a key, or what is wrong with the key or the value.
     fn take(&self, table: &str, name: &str, at: usize, value: &DeValue<'_>) -> Result<Value, Failure> {
         let path = if table.is_empty() { name.to_owned() } else { format!("{table}.{name}") };
-        let Some(key) = KEYS.iter().find(|key| key.table == table && key.name == name) else {
+        let fits = |key: &&super::Key| key.table == table && (key.name == name || key.name == ANY);
+        let Some(key) = KEYS.iter().find(fits) else {
             return Err(self.unknown(table, name, &path, at));
         };
         let wrong = |why: String| {
@@ -217,6 +224,7 @@ impl Source<'_> {
                 let fits = match takes {
                     Takes::OneOf(words) => words.contains(&text.as_ref()),
                     Takes::Duration => duration(text).is_ok(),
+                    Takes::Size => size(text).is_some(),
                     _ => true,
                 };
                 if !fits {
@@ -387,7 +395,10 @@ mod tests {
             let table = if key.table.is_empty() { String::new() } else { format!("[{}]\n", key.table) };
             let path = key.path();
             let file = parse(&format!("{table}{}\n", key.example), "codis.toml").unwrap();
-            assert!(file.get(&path).is_some(), "{path}");
+            assert!(
+                file.get(&path).is_some() || key.name == ANY && file.below(key.table).count() == 1,
+                "{path}"
+            );
         }
     }
 

@@ -15,6 +15,8 @@ pub enum Takes {
     Number(u64, u64),
     /// Yes or no.
     Flag,
+    /// So many bytes, as `64gb`.
+    Size,
 }
 
 impl Takes {
@@ -25,6 +27,7 @@ impl Takes {
             Self::OneOf(words) => format!("one of {}, in double quotes", words.join(", ")),
             Self::Number(least, most) => format!("a whole number from {least} to {most}"),
             Self::Flag => "true or false".to_owned(),
+            Self::Size => "a size in double quotes: a number with kb, mb, gb or tb".to_owned(),
         }
     }
 }
@@ -34,7 +37,7 @@ impl Takes {
 pub struct Key {
     /// The table it stands in; empty for the top of the file.
     pub table: &'static str,
-    /// Its name.
+    /// Its name; [`ANY`] stands for all names that people may think of.
     pub name: &'static str,
     /// What it takes.
     pub takes: Takes,
@@ -52,6 +55,9 @@ impl Key {
 const fn key(table: &'static str, name: &'static str, takes: Takes, example: &'static str) -> Key {
     Key { table, name, takes, example }
 }
+
+/// Name of a key whose table takes any names, here those of hosts.
+pub(super) const ANY: &str = "HOST";
 
 const OUTPUT: Takes = Takes::OneOf(&["table", "json", "plain"]);
 
@@ -109,6 +115,10 @@ pub const KEYS: &[Key] = &[
     key("duty.proxies", "failed_ops", Takes::Number(1, MOST), "failed_ops = 100"),
     key("duty.proxies", "failed_connections", Takes::Number(1, MOST), "failed_connections = 20"),
     key("duty.proxies", "grace", Takes::Duration, "grace = \"5s\""),
+    key("duty.snapshots", "on", Takes::Flag, "on = true"),
+    key("duty.snapshots", "interval", Takes::Duration, "interval = \"1h\""),
+    key("duty.snapshots", "reserve", Takes::Size, "reserve = \"2gb\""),
+    key("duty.snapshots.host_memory", ANY, Takes::Size, "\"10.0.7.51\" = \"64gb\""),
 ];
 
 /// A duration as people write it: `500ms`, `10s`, `2m`, `6h`, `14d`.
@@ -129,6 +139,19 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         Some(ms) if ms > 0 => Ok(Duration::from_millis(ms)),
         _ => Err(format!("`{text}` is not a duration (a number with ms, s, m, h or d, e.g. 10s)")),
     }
+}
+
+/// Bytes as people write them: `512mb`, `64gb`.
+pub fn size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "kb" => 1 << 10,
+        "mb" => 1 << 20,
+        "gb" => 1 << 30,
+        "tb" => 1u64 << 40,
+        _ => 0,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(unit).filter(|bytes| *bytes > 0)
 }
 
 /// A table that has keys, or tables with keys in it.
@@ -172,6 +195,15 @@ mod tests {
         assert_eq!(duration("1d"), Ok(Duration::from_secs(86_400)));
         for wrong in ["10", "0s", "s", "-1s", "1w", "99999999999999999999s", ""] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_a_unit() {
+        assert_eq!(size("64gb"), Some(64 << 30));
+        assert_eq!(size("512MB"), Some(512 << 20));
+        for wrong in ["64", "0gb", "gb", "1.5gb", "64gib", "99999999999tb", ""] {
+            assert_eq!(size(wrong), None, "{wrong}");
         }
     }
 

@@ -131,11 +131,19 @@ async fn in_sync(work: &Work<'_>, server: &Addr, master: &Addr) -> bool {
     false
 }
 
-/// `save` as people want it for this role. It is not worth more than a line in the log.
+/// `save` as people want it for this role. It is not worth more than a line in the log. Where a governor says when the
+/// server saves, it is what the server gets when that ends.
 async fn set_save(work: &Work<'_>, server: &Addr, save: Option<&str>) {
     let Some(save) = save else { return };
     let setting = async {
         let what = format!("cannot set when {server} saves");
+        let kept = work.cx.product.kept_of(server).await.map_err(|error| Failure::store(&what, &error))?;
+        if let Some(mut kept) = kept {
+            work.lead.fresh().await?;
+            kept.value.settings.insert("save".to_owned(), save.to_owned());
+            let written = work.cx.product.keep_anew(&kept).await;
+            return written.map_err(|error| Failure::store(&what, &error));
+        }
         let mut acting = work.lead.connect(work.cx, server, PATIENCE).await?;
         let redis = acting.redis().await?;
         redis.query(&["CONFIG", "SET", "save", save]).await.map_err(|error| Failure::redis(&what, &error))?;

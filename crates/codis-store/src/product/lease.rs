@@ -1,4 +1,4 @@
-//! Who moves slots and who changes masters: their leases, and the dashboard node that keeps a Go dashboard from starting
+//! Who moves slots, who changes masters, and who says when servers fork: their leases, and the dashboard node that keeps a Go dashboard from starting
 //! while slots move.
 
 use codis_core::{Dashboard, MoverLease};
@@ -13,7 +13,7 @@ use crate::store::Store;
 use crate::watch::Watch;
 use crate::wire;
 
-/// We are the mover, or the leader of the agents, as long as the session holds and nobody takes it away.
+/// We are the mover, the leader of the agents, or a host's governor, as long as the session holds and nobody takes it away.
 #[derive(Debug)]
 pub struct Lease {
     store: Store,
@@ -40,9 +40,27 @@ impl Product {
         self.take_lease(self.layout.agent_leader(), self.layout.agent_epoch(), owner, true).await
     }
 
+    /// Becomes the one who says when the servers of a host fork; else says who is.
+    pub async fn take_governor(
+        &self,
+        host: &str,
+        owner: &str,
+    ) -> Result<std::result::Result<Lease, MoverLease>> {
+        self.store.ensure_dir(&self.layout.governors()).await?;
+        self.take_lease(self.layout.governor(host), self.layout.governor_epoch(), owner, true).await
+    }
+
+    /// Who says when the servers of a host fork.
+    pub async fn governor(&self, host: &str) -> Result<Option<MoverLease>> {
+        self.lease_at(self.layout.governor(host)).await
+    }
+
     /// Who changes masters now.
     pub async fn leader(&self) -> Result<Option<MoverLease>> {
-        let path = self.layout.agent_leader();
+        self.lease_at(self.layout.agent_leader()).await
+    }
+
+    async fn lease_at(&self, path: String) -> Result<Option<MoverLease>> {
         let node = self.node_at(&path).await?;
         node.map(|node| wire::mover_from(&node.data).map_err(|error| corrupt(&path, error))).transpose()
     }

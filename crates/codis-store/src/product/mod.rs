@@ -15,6 +15,7 @@ mod proxies;
 mod recent;
 mod removal;
 mod saga;
+mod snapshot;
 mod switch;
 mod tasks;
 mod witness;

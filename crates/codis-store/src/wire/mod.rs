@@ -11,6 +11,7 @@ mod saga;
 mod server;
 mod slot;
 mod small;
+mod snapshot;
 mod switch;
 
 pub(crate) use action::{action_from, action_json};
@@ -26,6 +27,7 @@ pub(crate) use small::{
     audit_from, audit_json, dashboard_from, dashboard_json, go_task_from, go_task_json, lock_from, lock_json,
     mover_from, mover_json,
 };
+pub(crate) use snapshot::{kept_from, kept_json};
 pub(crate) use switch::{switch_from, switch_json, witness_from, witness_json};
 
 #[cfg(test)]
@@ -54,6 +56,7 @@ mod tests {
             silence_from(data).err(),
             saga_from(GroupId(1), data).err(),
             agent_from(data).err(),
+            kept_from("h:1", data).err(),
         ]
     }
 
