@@ -54,6 +54,7 @@ impl Session {
         };
         let mut cx = Context::connect(&self.settings.target(product)?).await?;
         cx.set_argv(&self.line);
+        cx.set_policy(self.settings.ha.0.clone());
         Ok(cx)
     }
 

@@ -1,9 +1,9 @@
 //! Reads slots and groups into the view.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use codis_core::{Gap, Group, GroupId, SlotId, SlotSet};
-use codis_store::StoreError;
+use codis_store::{Found, StoreError};
 use futures::future::join_all;
 
 use super::Follower;
@@ -17,14 +17,14 @@ impl Follower {
     /// When the store does not answer; the view is then as it was.
     pub(super) async fn load_all(&mut self) -> Result<bool, StoreError> {
         let ids: SlotSet = SlotId::all().collect();
-        let (slots, groups) = tokio::try_join!(self.product.slots(&ids), self.product.groups())?;
+        let (slots, mut groups) = tokio::try_join!(self.product.slots(&ids), self.product.groups())?;
         if slots.found.is_empty() && slots.gaps.is_empty() {
             return Ok(false);
         }
+        let ids: Vec<GroupId> = groups.found.keys().copied().collect();
+        let held = self.held_among(&ids, &mut groups).await?;
         report(&slots.gaps);
         report(&groups.gaps);
-        let ids: Vec<GroupId> = groups.found.keys().copied().collect();
-        let held = self.read_switches(&ids).await?;
         let mut view = View::empty();
         view.keep_routed(&self.view);
         view.set_held(&ids, &held);
@@ -74,9 +74,9 @@ impl Follower {
             groups.found.extend(more.found);
             groups.gaps.extend(more.gaps);
         }
-        report(&groups.gaps);
         let read: Vec<GroupId> = likely.into_iter().chain(needed).collect();
-        let held = self.read_switches(&read).await?;
+        let held = self.held_among(&read, &mut groups).await?;
+        report(&groups.gaps);
         view.set_held(&read, &held);
         for id in read {
             view.set_group(id, groups.found.remove(&id));
@@ -86,6 +86,43 @@ impl Follower {
         asked.extend(changed.iter().flat_map(|group| self.view.slots_using(*group)));
         self.ask_masters(&asked, Some(changed)).await;
         Ok(unread.into_iter().collect())
+    }
+
+    /// Which of these groups, which have just been read, are to be held back. Where a hold has ended they are read once more:
+    /// what names the master was written together with that.
+    async fn held_among(
+        &mut self,
+        ids: &[GroupId],
+        groups: &mut Found<BTreeMap<GroupId, Group>>,
+    ) -> Result<BTreeSet<GroupId>, StoreError> {
+        let held = self.read_switches(ids).await?;
+        let ended = ids.iter().copied().filter(|id| self.view.is_held(*id) && !held.contains(id));
+        let ended: Vec<GroupId> = ended.collect();
+        if !ended.is_empty() {
+            let again = self.product.some_groups(&ended).await?;
+            ended.iter().for_each(|id| drop(groups.found.remove(id)));
+            groups.found.extend(again.found);
+            groups.gaps.extend(again.gaps);
+        }
+        Ok(held)
+    }
+
+    /// Reads groups whose hold has just ended; which slots they have has not changed with that. What names the master now was
+    /// written together with the end of the hold.
+    ///
+    /// # Errors
+    /// When the store does not answer; the view is then as it was, and they are held back still.
+    pub(super) async fn load_released(&mut self, over: &BTreeSet<GroupId>) -> Result<(), StoreError> {
+        let ids: Vec<GroupId> = over.iter().copied().collect();
+        let mut groups = self.product.some_groups(&ids).await?;
+        report(&groups.gaps);
+        self.view.set_held(&ids, &BTreeSet::new());
+        for id in ids {
+            self.view.set_group(id, groups.found.remove(&id));
+        }
+        let slots: Vec<SlotId> = over.iter().flat_map(|group| self.view.slots_using(*group)).collect();
+        self.ask_masters(&slots, Some(over)).await;
+        Ok(())
     }
 
     /// Asks the masters of those of the slots that are moving how many slaves follow them.

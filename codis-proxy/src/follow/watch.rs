@@ -108,6 +108,8 @@ impl Follower {
 
     /// Looks at everything once and sets the watches.
     async fn look(&mut self, installing: &mut FuturesUnordered<Installing>) -> Result<Look, StoreError> {
+        // Clients wait for these. They are watched below, when actions may have added some.
+        self.look_at_holds(installing).await?;
         let ((suspended, suspension), (own, own_watch), (seqs, actions)) = tokio::try_join!(
             self.product.watch_suspension(&self.own.id),
             self.product.watch_proxy(&self.own.id),
@@ -142,15 +144,23 @@ impl Follower {
             self.begin_install(Vec::new(), installing).await;
         }
         self.follow_actions(&seqs, installing).await?;
+        let switches = self.look_at_holds(installing).await?;
+        self.status.update(|facts| facts.store_connected = true);
+        Ok(Look::Watching(Watches { actions, own: own_watch, suspension, switches }))
+    }
+
+    /// Watches the journals of groups that are held back, and lets go of those whose hold is over.
+    async fn look_at_holds(
+        &mut self,
+        installing: &mut FuturesUnordered<Installing>,
+    ) -> Result<Vec<Watch>, StoreError> {
         let (switches, over) = self.watch_switches().await?;
         if !over.is_empty() {
             tracing::info!(groups = ?over, "requests of groups are held back no longer");
-            let slots = over.iter().flat_map(|group| self.view.slots_using(*group)).collect();
-            self.load_some(slots, &over).await?;
+            self.load_released(&over).await?;
             self.begin_install(Vec::new(), installing).await;
         }
-        self.status.update(|facts| facts.store_connected = true);
-        Ok(Look::Watching(Watches { actions, own: own_watch, suspension, switches }))
+        Ok(switches)
     }
 
     /// Reads the groups of servers that have said that they are no masters. An action that tells of the new
@@ -172,8 +182,7 @@ impl Follower {
             return Ok(());
         }
         tracing::info!(groups = ?ids, "a server is no master, and the store names another");
-        let slots = changed.iter().flat_map(|group| self.view.slots_using(*group)).collect();
-        self.load_some(slots, &changed).await?;
+        self.load_some(BTreeSet::new(), &changed).await?;
         self.begin_install(Vec::new(), installing).await;
         Ok(())
     }
@@ -231,7 +240,7 @@ impl Follower {
         let mut change = Change::default();
         for (seq, action) in &actions {
             tracing::info!(seq, kind = action.kind.type_name(), "action");
-            change.add(&action.kind, |group| self.view.slots_using(group));
+            change.add(&action.kind);
         }
         let unread = if change.everything {
             self.load_all().await?;
@@ -307,7 +316,7 @@ struct Change {
 }
 
 impl Change {
-    fn add(&mut self, kind: &ActionKind, using: impl Fn(GroupId) -> Vec<SlotId>) {
+    fn add(&mut self, kind: &ActionKind) {
         match kind {
             ActionKind::SlotChanged(slot)
             | ActionKind::SlotPreMigrate(slot)
@@ -318,9 +327,9 @@ impl Change {
                 self.slots.extend(SlotId::all().filter(|slot| (*from..=*to).contains(slot)));
             }
             ActionKind::Wave { slots, .. } => self.slots.extend(slots.iter()),
+            // Its slots have actions of their own, and requests may wait for this one.
             ActionKind::GroupChanged { group, .. } => {
                 self.groups.insert(*group);
-                self.slots.extend(using(*group));
             }
             ActionKind::GroupRemove(_) => {}
             // Whatever it means: what the store says now is right.
@@ -335,7 +344,7 @@ impl Change {
 /// Whether the action is about this slot.
 fn concerns(kind: &ActionKind, slot: SlotId) -> bool {
     let mut change = Change::default();
-    change.add(kind, |_| Vec::new());
+    change.add(kind);
     change.slots.contains(&slot)
 }
 
@@ -369,7 +378,7 @@ mod tests {
 
     fn change(kinds: &[ActionKind]) -> Change {
         let mut change = Change::default();
-        kinds.iter().for_each(|kind| change.add(kind, |group| vec![slot(group.0 as u16 + 100)]));
+        kinds.iter().for_each(|kind| change.add(kind));
         change
     }
 
@@ -392,7 +401,7 @@ mod tests {
         ];
         let all = change(&kinds);
         let slots: Vec<u16> = all.slots.iter().map(|slot| slot.get()).collect();
-        assert_eq!(slots, [1, 2, 3, 10, 11, 12, 20, 21, 30, 105]);
+        assert_eq!(slots, [1, 2, 3, 10, 11, 12, 20, 21, 30]);
         assert_eq!(all.groups.into_iter().collect::<Vec<_>>(), [GroupId(5)]);
         assert!(!all.everything);
         assert!(change(&[ActionKind::Unknown("later".into())]).everything);

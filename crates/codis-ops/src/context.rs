@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use codis_core::{Cluster, ProductName};
+use codis_core::{Cluster, ProductName, ha::Policy};
 use codis_redis::Password;
 use codis_store::{ConnectOptions, ErrorKind, Product, Store, StoreAddr};
 
@@ -34,6 +34,7 @@ pub struct Context {
     pub(crate) redis: codis_redis::ConnectOptions,
     target: Target,
     argv: String,
+    policy: Policy,
 }
 
 impl Context {
@@ -70,12 +71,22 @@ impl Context {
             ..codis_redis::ConnectOptions::with_password(&target.password)
         };
         let product = Product::new(store, target.product.clone());
-        Ok(Self { product, redis, target: target.clone(), argv: String::new() })
+        Ok(Self { product, redis, target: target.clone(), argv: String::new(), policy: Policy::default() })
     }
 
     /// Says which command is running, for audit records. Must not hold secrets; ours never take any.
     pub fn set_argv(&mut self, argv: impl Into<String>) {
         self.argv = argv.into();
+    }
+
+    /// Says how masters are changed, where people have set that.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
+    /// How masters are changed.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// The command that is running.

@@ -19,7 +19,7 @@
 //! | P4c | the new master dies right after a planned change | here |
 //! | P4b, P6 | a planned change while a proxy may still be writing to an old master | here: refused, with E2 |
 //! | P7 .. P9 | planned changes beside Go proxies | `go.rs` |
-//! | P10 | a request whose connection broke is not sent again | `failover.rs`: the counter of a planned change |
+//! | P10 | a request whose connection broke is not sent again | `pauses.rs`: the counters of planned changes |
 
 use std::time::Duration;
 

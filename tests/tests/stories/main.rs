@@ -16,6 +16,7 @@ mod many_proxies;
 mod moves;
 mod one_agent;
 mod outages;
+mod pauses;
 mod playground;
 mod recorded;
 mod stops;

@@ -56,9 +56,8 @@ pub(crate) async fn change_master(
         }
         match Lead::take(cx, &context::who()).await? {
             Ok(lead) => {
-                let policy = Policy::default();
                 let done = {
-                    let work = by_hand(cx, &lead, &policy, events);
+                    let work = by_hand(cx, &lead, cx.policy(), events);
                     work.carry_on(change.group).await
                 };
                 lead.release().await;
@@ -112,9 +111,8 @@ async fn ask(
                 .next("run the same command again: it looks at the new state before it acts"));
         }
     }
-    let policy = Policy::default();
     let before_saga = before.map(|saga| &saga.value);
-    let mut saga = journal(group, before_saga, change.kind, &change.old, &change.new, &policy);
+    let mut saga = journal(group, before_saga, change.kind, &change.old, &change.new, cx.policy());
     saga.why = format!("asked for by {}", context::who());
     if change.kind == SagaKind::Failover {
         let views = look(cx, group, None).await;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     Work,
     lead::{Acting, PATIENCE},
-    write_stop,
+    promote, write_stop,
 };
 use crate::{
     Failure, FailureKind,
@@ -78,16 +78,19 @@ async fn ready(work: &Work<'_>, saga: &Saga) -> Result<(), Failure> {
     }
 }
 
-/// From `hold` to where it only goes forward.
+/// From `hold` to the new master, without a pause in between: requests wait.
 pub(super) async fn switch(work: &Work<'_>, saga: Versioned<Saga>) -> Result<(), Failure> {
     match stopped(work, &saga).await {
-        Ok(run_id) => {
+        Ok((new, facts)) => {
             let met = work.put(&saga, |saga| {
-                (saga.stage, saga.run_id) = (Stage::Promote, run_id);
+                (saga.stage, saga.run_id) = (Stage::Promote, facts.run_id.clone());
                 saga.receipt.lost = Some(codis_core::ha::Loss::NONE);
             });
             match met.await {
-                Ok(_) => Ok(()),
+                Ok(saga) => {
+                    tracing::debug!(group = %saga.group, "from here on it only goes forward");
+                    promote::order(work, saga, new, &facts).await
+                }
                 // A proxy has given it up, or another leader goes on with it.
                 Err(failure) => {
                     lift_both(work, &saga).await;
@@ -99,20 +102,26 @@ pub(super) async fn switch(work: &Work<'_>, saga: Versioned<Saga>) -> Result<(),
     }
 }
 
-/// Requests wait, writes are stopped, and the slave has everything. Returns its `run_id`.
-async fn stopped(work: &Work<'_>, saga: &Saga) -> Result<String, Failure> {
+/// Requests wait, writes are stopped, and the slave has everything. Returns the connection to it, and what it is.
+async fn stopped<'a>(work: &Work<'a>, saga: &Saga) -> Result<(Acting<'a>, Facts), Failure> {
     let what = format!("cannot make {} the master of group {}", saga.new, saga.group);
     let limit = Duration::from_millis(saga.hold_ms);
     let begun = Instant::now();
     // Before anybody waits: what takes a connection, and a proof.
-    let mut old = work.lead.connect(work.cx, &saga.old, PATIENCE).await?;
-    let mut new = work.lead.connect(work.cx, &saga.new, PATIENCE).await?;
-    let kind = ActionKind::GroupChanged { group: saga.group, servers: Some(listed(work, saga).await?) };
-    let go = !work.cx.load().await?.all_ours();
+    let (mut old, mut new, servers, cluster) = tokio::try_join!(
+        work.lead.connect(work.cx, &saga.old, PATIENCE),
+        work.lead.connect(work.cx, &saga.new, PATIENCE),
+        listed(work, saga),
+        work.cx.load()
+    )?;
+    let kind = ActionKind::GroupChanged { group: saga.group, servers: Some(servers) };
+    let go = !cluster.all_ours();
+    tracing::debug!(group = %saga.group, "the proxies are told to hold requests back");
     let told: Announced = announce(work.cx, &kind, Confirm::Needed, limit, work.events).await?;
     if !told.is_complete() {
         return Err(crate::announce::silence(&told, limit));
     }
+    tracing::debug!(group = %saga.group, "they all do");
     write_stop::stop(&mut old, &saga.old, &what).await?;
     if go {
         // Spares clients some errors; what it holds back is refused when it ends.
@@ -127,7 +136,8 @@ async fn stopped(work: &Work<'_>, saga: &Saga) -> Result<String, Failure> {
                 // an old value: nobody writes before all have.
                 write_stop::stop(&mut new, &saga.new, &what).await?;
             }
-            return Ok(behind.run_id);
+            tracing::debug!(group = %saga.group, "nobody writes, and the slave has everything");
+            return Ok((new, behind));
         }
         if begun.elapsed() > limit {
             let why = format!("{} has offset {}, {} has {}", saga.new, behind.offset, saga.old, ahead.offset);

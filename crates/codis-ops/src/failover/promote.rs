@@ -1,11 +1,15 @@
 //! The candidate becomes a master, then the store says so.
 
 use codis_core::{
-    Role, Server, Versioned,
+    Group, Role, Server, Versioned,
     ha::{Demoted, Facts, Loss, Saga, SagaKind, Stage, choose, is_fit},
 };
 
-use super::{Work, lead::PATIENCE, look, planned, write_stop};
+use super::{
+    Work,
+    lead::{Acting, PATIENCE},
+    look, planned, write_stop,
+};
 use crate::Failure;
 
 /// Steps 3 and 4. A candidate that is gone, or has restarted, is replaced; if nobody is left the old master stays.
@@ -14,28 +18,43 @@ pub(super) async fn promote(work: &Work<'_>, saga: Versioned<Saga>) -> Result<()
     if let Err(why) = is_fit(&view, &saga.run_id) {
         return another(work, saga, &why).await;
     }
-    let what = format!("cannot make {} a master", saga.new);
     let mut new = work.lead.connect(work.cx, &saga.new, PATIENCE).await?;
-    let fail = |error| Failure::redis(&what, &error);
-    let before = new.ask().facts().await.map_err(fail)?;
-    if !before.is_master {
-        let nobody = Facts::default();
-        planned::take_role(&mut new, None, &nobody, &before, &what).await?;
-    }
-    // One of a planned change is there for Go proxies, and stays until they have followed.
-    if saga.kind == SagaKind::Failover {
-        write_stop::lift(&mut new, &what).await?;
-    }
-    let after = new.ask().facts().await.map_err(fail)?;
+    let before = new.ask().facts().await;
+    let before =
+        before.map_err(|error| Failure::redis(format!("cannot ask {} what it is", saga.new), &error))?;
+    order(work, saga, new, &before).await
+}
+
+/// The same for a candidate that was found fit a moment ago, over a connection that is there: requests may wait for this.
+pub(super) async fn order(
+    work: &Work<'_>,
+    saga: Versioned<Saga>,
+    mut new: Acting<'_>,
+    before: &Facts,
+) -> Result<(), Failure> {
+    let what = format!("cannot make {} a master", saga.new);
+    let role = async {
+        if !before.is_master {
+            planned::take_role(&mut new, None, &Facts::default(), before, &what).await?;
+            tracing::debug!(group = %saga.group, new = %saga.new, "it is a master");
+        }
+        // One of a planned change is there for Go proxies, and stays until they have followed.
+        if saga.kind == SagaKind::Failover {
+            write_stop::lift(&mut new, &what).await?;
+        }
+        new.ask().facts().await.map_err(|error| Failure::redis(&what, &error))
+    };
+    // Read while the server writes its configuration; the store takes what follows from it only if it is still so.
+    let (after, group) = tokio::join!(role, work.group(saga.group));
+    let after = after?;
     if !after.is_master || after.run_id != saga.run_id {
         return another(work, saga, "has restarted since it was chosen").await;
     }
-    store(work, saga, &after).await
+    store(work, saga, &after, &group?).await
 }
 
 /// The one transaction by which the new master is the master.
-async fn store(work: &Work<'_>, saga: Versioned<Saga>, new: &Facts) -> Result<(), Failure> {
-    let group = work.group(saga.group).await?;
+async fn store(work: &Work<'_>, saga: Versioned<Saga>, new: &Facts, group: &Group) -> Result<(), Failure> {
     let listed = |addr| group.server(addr).cloned();
     let (Some(old), Some(fresh)) = (listed(&saga.old), listed(&saga.new)) else {
         return planned::give_up(work, saga, "one of the two servers is not listed any more").await;
@@ -64,7 +83,9 @@ async fn store(work: &Work<'_>, saga: Versioned<Saga>, new: &Facts) -> Result<()
     work.lead.fresh().await?;
     let written = work.cx.product.put_saga_and_servers(&changed, &servers).await;
     let what = format!("cannot store that {} is the master of group {}", saga.new, saga.group);
-    written.map(drop).map_err(|error| Failure::store(what, &error))
+    written.map_err(|error| Failure::store(what, &error))?;
+    tracing::debug!(group = %saga.group, new = %saga.new, "the store says so, and requests go on");
+    Ok(())
 }
 
 /// What of the old master's writes the new one has not. Nothing is known if nobody has seen the old one's offset, or if

@@ -117,9 +117,13 @@ impl Product {
         let deadline = Instant::now() + patience;
         let (proxies, response) = (self.layout.proxies(), self.layout.response(seq));
         loop {
-            // Registrations first: a proxy that answers and then leaves has answered.
-            let (registered, mut leaving) = self.store.watch_children(&proxies).await?;
-            let (answered, mut answering) = self.store.watch_children(&response).await?;
+            // Registrations first: a proxy that answers and then leaves has answered. Both are asked for in this order at
+            // once, and looked at in it; should a broken connection have turned them, the proxy counts as gone, as if it
+            // had not answered.
+            let ((registered, mut leaving), (answered, mut answering)) = futures::try_join!(
+                self.store.watch_children(&proxies),
+                self.store.watch_children(&response)
+            )?;
             let acks = sort_acks(receivers, &registered, &answered);
             if acks.waiting.is_empty() {
                 return Ok(acks);
