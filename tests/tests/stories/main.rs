@@ -6,6 +6,7 @@ mod cancel;
 mod cases;
 mod crashes;
 mod cut_off;
+mod deaths;
 mod failover;
 mod failovers;
 mod go;

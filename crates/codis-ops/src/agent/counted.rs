@@ -12,7 +12,7 @@ use codis_core::{Addr, Cluster, ProxyId, ha::Observed};
 use tokio::{task::JoinHandle, time::Instant};
 
 use super::servers::Watchers;
-use crate::observe;
+use crate::{context, observe};
 
 /// How often the proxies' pages are read.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -26,6 +26,8 @@ type Pages = BTreeMap<ProxyId, Result<ProxyStats, String>>;
 /// One look at all proxies.
 #[derive(Debug, Clone)]
 struct Sample {
+    /// Before the first was asked, Unix milliseconds.
+    begun_ms: u64,
     /// After all had answered.
     at: Instant,
     /// Answered requests by server; only if every proxy was ours and said.
@@ -52,10 +54,11 @@ pub(super) struct Counted {
 }
 
 impl Counts {
-    /// How many requests were answered after the last moment at which the master was certainly not beyond `offset`.
-    pub(super) fn writes_since(&self, master: &Addr, offset: u64) -> Option<u64> {
+    /// How many requests were answered after the last moment at which the master was certainly not beyond `offset`. Unknown
+    /// unless the proxies have been asked since `silent_ms`, Unix milliseconds, when it answered nobody any more.
+    pub(super) fn writes_since(&self, master: &Addr, offset: u64, silent_ms: u64) -> Option<u64> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = inner.samples.back()?.calls.get(master)?;
+        let newest = inner.samples.back().filter(|sample| sample.begun_ms > silent_ms)?.calls.get(master)?;
         let before = inner.samples.iter().rev().find(|sample| {
             sample.offsets.get(master).is_some_and(|seen| *seen <= offset)
                 && sample.calls.contains_key(master)
@@ -63,7 +66,7 @@ impl Counts {
         Some(newest.saturating_sub(*before.calls.get(master)?))
     }
 
-    fn add(&self, pages: Pages) {
+    fn add(&self, begun_ms: u64, pages: Pages) {
         let complete = pages.values().all(Result::is_ok);
         let mut calls: BTreeMap<Addr, u64> = BTreeMap::new();
         for backend in pages.values().flatten().flat_map(|page| &page.backends) {
@@ -79,7 +82,7 @@ impl Counts {
         if inner.samples.len() >= MEMORY {
             inner.samples.pop_front();
         }
-        inner.samples.push_back(Sample { at: Instant::now(), calls, offsets: BTreeMap::new() });
+        inner.samples.push_back(Sample { begun_ms, at: Instant::now(), calls, offsets: BTreeMap::new() });
     }
 }
 
@@ -124,5 +127,38 @@ impl Drop for Counted {
 }
 
 async fn read(cluster: Cluster, counts: Counts) {
-    counts.add(observe::proxies(&cluster, PATIENCE).await);
+    let begun_ms = context::now_ms();
+    counts.add(begun_ms, observe::proxies(&cluster, PATIENCE).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use codis_admin::BackendStats;
+
+    use super::*;
+
+    const MASTER: &str = "10.0.0.1:6379";
+
+    /// The proxies had got so many answers from the master, which was then at this offset.
+    fn look(counts: &Counts, begun_ms: u64, calls: u64, offset: Option<u64>) {
+        let backend = BackendStats { addr: MASTER.to_owned(), calls, ..BackendStats::default() };
+        let page = ProxyStats { backends: vec![backend], ..ProxyStats::default() };
+        counts.add(begun_ms, [("px-1".parse().unwrap(), Ok(page))].into());
+        let mut inner = counts.0.lock().unwrap();
+        let sample = inner.samples.back_mut().unwrap();
+        sample.offsets.extend(offset.map(|offset| (MASTER.parse().unwrap(), offset)));
+    }
+
+    #[test]
+    fn what_is_lost_at_most_is_known_when_the_proxies_were_asked_after_the_last_answer() {
+        let counts = Counts::default();
+        let master = MASTER.parse().unwrap();
+        look(&counts, 1000, 10, Some(500));
+        look(&counts, 3000, 30, Some(700));
+        assert_eq!(counts.writes_since(&master, 600, 3500), None, "it may have answered more since");
+        look(&counts, 5000, 45, None);
+        assert_eq!(counts.writes_since(&master, 600, 3500), Some(35));
+        assert_eq!(counts.writes_since(&master, 700, 3500), Some(15));
+        assert_eq!(counts.writes_since(&master, 400, 3500), None, "nobody knows when it was there");
+    }
 }

@@ -30,6 +30,17 @@ const STOP_EVERY: u32 = 5;
 /// A master has lost its data when it restarts with less than this part of its keys.
 const COLLAPSED: u64 = 10;
 
+/// How long it takes at most to find out that a server that has just answered is silent.
+pub(super) fn question(policy: &Policy) -> Duration {
+    let interval = Duration::from_millis(policy.check_interval_ms);
+    interval + patience(interval)
+}
+
+/// How long a server has for an answer.
+fn patience(interval: Duration) -> Duration {
+    interval.clamp(ANSWER.0, ANSWER.1)
+}
+
 /// The servers that are watched.
 #[derive(Debug)]
 pub(super) struct Watchers {
@@ -57,7 +68,7 @@ impl Watchers {
         for addr in wanted {
             if !self.watched.contains_key(addr) {
                 let state = Arc::new(Mutex::new(State::new()));
-                let limit = self.interval.clamp(ANSWER.0, ANSWER.1);
+                let limit = patience(self.interval);
                 let options = ConnectOptions {
                     connect_timeout: limit,
                     command_timeout: limit,

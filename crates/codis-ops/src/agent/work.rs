@@ -8,7 +8,7 @@ use codis_core::{
 };
 use tokio::{task::JoinHandle, time::Instant};
 
-use super::{Agent, counted::Counts};
+use super::{Agent, counted::Counts, servers};
 use crate::{
     Context, Events,
     failover::{self, Lead, Outcome, Work},
@@ -87,17 +87,17 @@ struct Tools {
 }
 
 impl Tools {
-    fn work<'a>(
-        &'a self,
-        events: &'a Events,
-        since: &'a (dyn Fn(&Addr, u64) -> Option<u64> + Sync),
-    ) -> Work<'a> {
+    fn work<'a>(&'a self, events: &'a Events, since: &'a failover::WritesSince<'a>) -> Work<'a> {
         let Self { cx, lead, policy, owner, backups, .. } = self;
         Work { cx, lead, policy, owner, events, writes_since: since, backups }
     }
 
     async fn change(self, group: GroupId) -> Vec<Ended> {
-        let since = |addr: &Addr, offset| self.counts.writes_since(addr, offset);
+        // It may have lived until the question that it did not answer was over.
+        let question_ms = servers::question(&self.policy).as_millis() as u64;
+        let since = |addr: &Addr, offset, last_good_ms| {
+            self.counts.writes_since(addr, offset, last_good_ms + question_ms)
+        };
         let done = self.work(&Events::none(), &since).carry_on(group).await;
         vec![match done {
             Ok(saga) => Ended::Changed(Box::new(saga.value)),
@@ -132,7 +132,7 @@ impl Tools {
     async fn put_right(self, group: GroupId, todo: Vec<Upkeep>) -> Vec<Ended> {
         let mut ended = Vec::new();
         let none = Events::none();
-        let work = self.work(&none, &|_, _| None);
+        let work = self.work(&none, &|_, _, _| None);
         for one in todo {
             match failover::carry_out(&work, group, &one).await {
                 Ok(outcome) => ended.push(Ended::Upkeep(one, outcome)),

@@ -161,7 +161,7 @@ pub(super) fn by_hand<'a>(
         policy,
         owner: "codisctl",
         events,
-        writes_since: &|_, _| None,
+        writes_since: &|_, _, _| None,
         backups: std::path::Path::new("rejoin-backups"),
     }
 }

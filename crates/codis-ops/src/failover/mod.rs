@@ -43,6 +43,10 @@ use crate::{Context, Events, Failure, FailureKind, context};
 /// Stages that a change can go through before it must have ended: each may be entered anew for every server of a group.
 const ROUNDS: usize = 64;
 
+/// How many writes our proxies have acknowledged since a master was at an offset, given when it last answered us, Unix
+/// milliseconds.
+pub(crate) type WritesSince<'a> = dyn Fn(&Addr, u64, u64) -> Option<u64> + Sync + 'a;
+
 /// What a change of master is made with.
 #[derive(Clone, Copy)]
 pub(crate) struct Work<'a> {
@@ -52,8 +56,8 @@ pub(crate) struct Work<'a> {
     /// Who we are, for the journal.
     pub(crate) owner: &'a str,
     pub(crate) events: &'a Events,
-    /// How many writes our proxies have acknowledged since the master was at an offset, if somebody counts.
-    pub(crate) writes_since: &'a (dyn Fn(&Addr, u64) -> Option<u64> + Sync),
+    /// How many writes our proxies have acknowledged, if somebody counts.
+    pub(crate) writes_since: &'a WritesSince<'a>,
     /// Where the data sets of old masters are kept before they become slaves.
     pub(crate) backups: &'a std::path::Path,
 }

@@ -96,7 +96,7 @@ fn loss(work: &Work<'_>, saga: &Saga, history: Option<&str>, offset: u64) -> Opt
         return None;
     }
     let bytes = receipt.old_offset.saturating_sub(offset);
-    Some(Loss { bytes, writes: (work.writes_since)(&saga.old, offset) })
+    Some(Loss { bytes, writes: (work.writes_since)(&saga.old, offset, receipt.last_good_ms) })
 }
 
 /// The candidate is no good any more. A planned change whose old master lives is given up: that one is complete.
