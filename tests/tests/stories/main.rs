@@ -20,6 +20,7 @@ mod outages;
 mod pauses;
 mod playground;
 mod recorded;
+mod snapshots;
 mod stops;
 mod support;
 mod switches;

@@ -89,6 +89,8 @@ pub struct Governor {
     tried: BTreeMap<(Addr, Does), u64>,
     gone: BTreeMap<Addr, u64>,
     asked: BTreeSet<(Addr, Does)>,
+    /// Whose slaves went on last, if nobody has been saved since.
+    last: Option<Addr>,
     now_ms: u64,
 }
 
@@ -139,8 +141,10 @@ impl Governor {
         }
         let order = if turn.sync {
             self.admitted.insert(turn.addr.clone(), now_ms);
+            self.last = Some(turn.addr.clone());
             Order::Admit(turn.addr)
         } else {
+            self.last = None;
             self.tried.insert((turn.addr.clone(), turn.does), now_ms);
             self.asked.remove(&(turn.addr.clone(), turn.does));
             Order::Fork(turn.addr, turn.does)
@@ -236,17 +240,19 @@ impl Governor {
     }
 
     /// Who is to fork, the most urgent first: slaves before snapshots, because a group without a slave is worse off
-    /// than one with an old snapshot.
+    /// than one with an old snapshot. But a master whose slaves come again and again lets one of the others go in between,
+    /// and of these whoever has had no turn for the longest time goes first, then whoever is the most overdue.
     fn turns(&self, host: &Host, policy: &SnapshotsPolicy, now_ms: u64) -> Vec<Wish> {
         let free = host.free(policy);
         let mut wishes = Vec::new();
         for instance in &host.instances {
             let Some(said) = instance.heard() else { continue };
             let fits = free.is_some_and(|free| said.needs() <= free);
-            let wish = |does, urgency, sync, waited_ms| Wish {
+            let wish = |does, since_ms, overdue, sync, waited_ms| Wish {
                 addr: instance.addr.clone(),
                 does,
-                urgency,
+                since_ms,
+                overdue,
                 sync,
                 waited_ms,
                 fits,
@@ -255,7 +261,7 @@ impl Governor {
             // One whose slaves go on already is seen as a child in a moment.
             if let Some(waiting) = self.waiting.get(&instance.addr).filter(|_| !said.is_open()) {
                 let waited = now_ms.saturating_sub(waiting.since_ms);
-                wishes.push(wish(Does::Save, u64::MAX - waiting.since_ms, true, waited));
+                wishes.push(wish(Does::Save, waiting.since_ms, 0, true, waited));
             }
             for does in chores(instance, said, policy) {
                 let asked = self.asked.contains(&(instance.addr.clone(), does));
@@ -264,11 +270,13 @@ impl Governor {
                 let pause = AGAIN_MS.min(policy.interval_ms);
                 let rests = tried.is_some_and(|at| now_ms.saturating_sub(*at) < pause);
                 if asked || overdue >= 1000 && !rests {
-                    wishes.push(wish(does, overdue, false, 0));
+                    wishes.push(wish(does, tried.copied().unwrap_or_default(), overdue, false, 0));
                 }
             }
         }
-        wishes.sort_by(|a, b| (b.sync, b.urgency, &a.addr).cmp(&(a.sync, a.urgency, &b.addr)));
+        let again = |wish: &Wish| wish.sync && self.last.as_ref() == Some(&wish.addr);
+        let rank = |wish: &Wish| (again(wish), !wish.sync, wish.since_ms, u64::MAX - wish.overdue);
+        wishes.sort_by(|a, b| (rank(a), &a.addr).cmp(&(rank(b), &b.addr)));
         wishes
     }
 
@@ -304,7 +312,9 @@ impl Governor {
 struct Wish {
     addr: Addr,
     does: Does,
-    urgency: u64,
+    /// Since when its slaves wait, or when it last had a turn of this kind, milliseconds; 0 if that is not known.
+    since_ms: u64,
+    overdue: u64,
     sync: bool,
     waited_ms: u64,
     fits: bool,

@@ -334,6 +334,26 @@ fn slaves_go_first_and_wait_no_longer_than_somebody_cares() {
 }
 
 #[test]
+fn slaves_that_come_again_and_again_leave_turns_to_others() {
+    let (mut servers, mut governor) = governed();
+    let mut now_ms = 0;
+    for _ in 0..200 {
+        if servers[1].waits.is_empty() {
+            servers[1].happens(Event::SlaveComes);
+        }
+        servers[3].said.changes = 1;
+        servers[3].said.saved_ago_ms += 10_000;
+        for order in governor.next(&look(&servers), &policy(), now_ms).orders {
+            carry_out(&mut servers, &order);
+        }
+        servers.iter_mut().for_each(Server::goes_on);
+        now_ms += STEP_MS;
+    }
+    let (copies, saves) = (servers[1].forks, servers[3].forks);
+    assert!(copies >= 5 && saves >= 5, "{copies} copies, {saves} saves");
+}
+
+#[test]
 fn slaves_that_do_not_fit_go_on_after_a_while() {
     let (mut servers, mut governor) = governed();
     servers[1].said.rss = 600;
