@@ -82,7 +82,7 @@ impl Worker {
                 None => return,
             },
             Asker::Pinned { session, .. } => (Some(session as SessionId), slot),
-            Asker::Own { .. } | Asker::WriteStop => return,
+            Asker::Own { .. } | Asker::Proxy(_) => return,
         };
         let client = session.and_then(|id| self.client_of(id));
         let addr = &self.backends[backend].addr;

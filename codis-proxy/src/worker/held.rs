@@ -129,7 +129,7 @@ impl Worker {
                 Some(session as SessionId)
             }
             Asker::Split { split, .. } => self.splits.asker(split as usize),
-            Asker::Own { .. } | Asker::WriteStop => None,
+            Asker::Own { .. } | Asker::Proxy(_) => None,
         }
     }
 

@@ -6,7 +6,7 @@ use codis_resp::{lookup, push_array_header, push_bulk};
 use super::{
     Worker,
     backend::{BackendId, State},
-    pending::{Arrival, Asker, KeyHead},
+    pending::{Arrival, Asker, KeyHead, Question},
 };
 
 impl Worker {
@@ -35,7 +35,7 @@ impl Worker {
             push_array_header(out, 1);
             push_bulk(out, b"PING");
         });
-        backend.expect_reply(Asker::NOBODY, command, KeyHead::NONE, Arrival::new(self.now));
+        backend.expect_reply(Asker::Proxy(Question::IsAlive), command, KeyHead::NONE, Arrival::new(self.now));
         self.touch_backend(id);
     }
 }

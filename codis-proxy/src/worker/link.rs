@@ -123,7 +123,7 @@ impl Worker {
                 Asker::Session { slot, .. } => slots.push(slot),
                 Asker::Split { split, part } => slots.extend(self.part_slots(split, part)),
                 // Their slot is that of the connection.
-                Asker::Pinned { .. } | Asker::Own { .. } | Asker::Away { .. } | Asker::WriteStop => {}
+                Asker::Pinned { .. } | Asker::Own { .. } | Asker::Away { .. } | Asker::Proxy(_) => {}
             }
         }
         let name = link.name.clone();
@@ -181,7 +181,7 @@ impl Worker {
             if !self.kept.is_empty() {
                 self.kept_lost(id, &pending);
             }
-            if !matches!(pending.asker, Asker::Own { .. } | Asker::WriteStop) {
+            if !matches!(pending.asker, Asker::Own { .. } | Asker::Proxy(_)) {
                 let usecs = self.now.saturating_sub(pending.at);
                 self.backends[counted].meter.record(pending.command, usecs, 1, true);
             }
@@ -199,7 +199,7 @@ impl Worker {
                     self.deliver_pinned(session as SessionId, seq, Payload::Slice(&reply));
                 }
                 // Reads from slaves have been recalled.
-                Asker::Away { .. } | Asker::Own { .. } | Asker::WriteStop => {}
+                Asker::Away { .. } | Asker::Own { .. } | Asker::Proxy(_) => {}
             }
         }
         for session in waiters {

@@ -21,8 +21,17 @@ pub(super) enum Asker {
     Own { last: bool },
     /// A session, which reads from a slave.
     Away { session: u32, seq: u32, slot: SlotId },
-    /// The proxy, whether somebody has stopped writes there.
-    WriteStop,
+    /// The proxy, on a connection that clients share. It is nobody's request, and not counted.
+    Proxy(Question),
+}
+
+/// What the proxy asks a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Question {
+    /// Whether it answers.
+    IsAlive,
+    /// Whether somebody has stopped writes there.
+    WritesStopped,
 }
 
 impl Asker {

@@ -20,7 +20,7 @@ use super::{
     dispatch::{Frame, Outcome},
     link::pause,
     park::Verdict,
-    pending::Asker,
+    pending::{Asker, Question},
     session::{Payload, SessionId},
 };
 use crate::journal::Cause;
@@ -218,7 +218,8 @@ impl Worker {
     pub(super) fn is_ours(&mut self, id: BackendId, asker: Asker, payload: &Payload<'_>) -> bool {
         match asker {
             Asker::Own { last } => self.pinned_reply(id, true, last, payload.is_error()),
-            Asker::WriteStop => self.told_of_stop(id, payload),
+            Asker::Proxy(Question::IsAlive) => {}
+            Asker::Proxy(Question::WritesStopped) => self.told_of_stop(id, payload),
             Asker::Pinned { session, last: true, .. } if self.is_refused_block(id, session, payload) => {
                 let session = session as SessionId;
                 let since = self.sessions.get(session).and_then(|s| s.waits_since()).unwrap_or(self.now);

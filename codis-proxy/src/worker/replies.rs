@@ -159,7 +159,7 @@ impl Worker {
                 self.pinned_reply(id, false, last, failed);
             }
             Asker::Away { .. } => self.away_reply(id, &pending, start, payload),
-            Asker::Own { .. } | Asker::WriteStop => {}
+            Asker::Own { .. } | Asker::Proxy(_) => {}
         }
         Ok(Some(run))
     }

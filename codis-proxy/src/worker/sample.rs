@@ -151,7 +151,7 @@ impl Worker {
             Asker::Session { slot, .. } | Asker::Away { slot, .. } => Some(slot),
             Asker::Split { split, part } => self.part_of(split, part).and_then(|(_, slot)| slot),
             Asker::Pinned { .. } => self.backends[backend].pinned.as_ref().and_then(|pinned| pinned.slot()),
-            Asker::Own { .. } | Asker::WriteStop => return,
+            Asker::Own { .. } | Asker::Proxy(_) => return,
         };
         let backend = self.backends[backend].addr.clone();
         let big = &mut self.sampler.big.now;

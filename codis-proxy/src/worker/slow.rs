@@ -96,7 +96,7 @@ impl Worker {
                 None => (session, seq, None),
             },
             Asker::Split { split, .. } => return self.late_part(split, sent),
-            Asker::Own { .. } | Asker::WriteStop => return,
+            Asker::Own { .. } | Asker::Proxy(_) => return,
         };
         let Pending { command, key, at, held, moving, .. } = *pending;
         let session = session as SessionId;

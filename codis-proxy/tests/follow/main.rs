@@ -11,6 +11,7 @@ mod cases;
 mod certs;
 mod fixture;
 mod hold;
+mod idle;
 mod kills;
 mod native;
 mod pubsub;
@@ -49,6 +50,7 @@ macro_rules! on_local_store {
 }
 
 on_local_store![
+    idle::servers_are_asked_whether_they_live_and_nobody_counts_that,
     resp3::order_is_kept_in_both_versions_while_a_slot_moves,
     resp3::a_lost_request_in_resp3_holds_its_slot_back,
     stories::registers_as_the_originals_do,

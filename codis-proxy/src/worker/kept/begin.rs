@@ -6,7 +6,7 @@ use super::{Held, MAX_BYTES, Phase, Refusal, Request, is_plain, only_reads};
 use crate::worker::{
     Worker,
     backend::BackendId,
-    pending::{Asker, Pending},
+    pending::{Asker, Pending, Question},
     session::{Payload, SessionId},
 };
 
@@ -33,7 +33,7 @@ impl Worker {
                 Some(asked_by) => asked_by,
                 None => return false,
             },
-            Asker::Pinned { .. } | Asker::Own { .. } | Asker::Away { .. } | Asker::WriteStop => return false,
+            Asker::Pinned { .. } | Asker::Own { .. } | Asker::Away { .. } | Asker::Proxy(_) => return false,
         };
         let refusal = Refusal::of(reply.bytes()).filter(|_| is_plain(pending.command));
         if self.kept.held.contains_key(&session) {
@@ -145,7 +145,7 @@ impl Worker {
         let slots = match pending.asker {
             Asker::Session { slot, .. } => SmallVec::from_buf([slot]),
             Asker::Split { split, part } => self.part_slots(split, part).collect(),
-            Asker::Pinned { .. } | Asker::Own { .. } | Asker::Away { .. } | Asker::WriteStop => return None,
+            Asker::Pinned { .. } | Asker::Own { .. } | Asker::Away { .. } | Asker::Proxy(_) => return None,
         };
         Some(Request {
             pending: *pending,
@@ -215,11 +215,11 @@ impl Worker {
                 Some(asked_by) => asked_by,
                 None => return,
             },
-            Asker::WriteStop => {
+            Asker::Proxy(Question::WritesStopped) => {
                 self.kept.asked.remove(&id);
                 return;
             }
-            Asker::Pinned { .. } | Asker::Own { .. } | Asker::Away { .. } => return,
+            Asker::Pinned { .. } | Asker::Own { .. } | Asker::Away { .. } | Asker::Proxy(_) => return,
         };
         let Some(held) = self.kept.held.get_mut(&session) else { return };
         let first = held.requests.front().filter(|_| held.phase.is_sent());

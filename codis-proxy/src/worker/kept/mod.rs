@@ -213,7 +213,7 @@ impl Worker {
                 }
                 // Its slots have been ended already.
                 Asker::Split { split, part } => self.part_reply(split, part, Payload::Slice(&reply), true),
-                Asker::Pinned { .. } | Asker::Own { .. } | Asker::Away { .. } | Asker::WriteStop => {}
+                Asker::Pinned { .. } | Asker::Own { .. } | Asker::Away { .. } | Asker::Proxy(_) => {}
             }
         }
     }

@@ -9,7 +9,7 @@ use super::{Phase, Refusal, Request, STOP};
 use crate::worker::{
     Worker,
     backend::{BackendId, State},
-    pending::{Arrival, Asker, KeyHead},
+    pending::{Arrival, Asker, KeyHead, Question},
     session::{Payload, SessionId},
     slots::LocalRoute,
 };
@@ -173,7 +173,12 @@ impl Worker {
                 push_bulk(out, b"GET");
                 push_bulk(out, STOP.0);
             });
-            backend.expect_reply(Asker::WriteStop, command, KeyHead::NONE, Arrival::new(self.now));
+            backend.expect_reply(
+                Asker::Proxy(Question::WritesStopped),
+                command,
+                KeyHead::NONE,
+                Arrival::new(self.now),
+            );
             self.touch_backend(server);
         }
     }
