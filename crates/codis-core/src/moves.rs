@@ -83,6 +83,11 @@ impl Move {
         slot.moving() == Some((self.to, self.from)) && slot.group == Some(self.from)
     }
 
+    /// True if it has failed, or its mover has paused it for a reason that only people can change.
+    pub fn waits_for_a_person(&self) -> bool {
+        self.state == MoveState::Error || self.state == MoveState::Paused && self.held
+    }
+
     /// Share of its keys handed over, 0 to 100; 0 if they were never counted.
     pub fn percent(&self) -> u8 {
         match self.keys_total {

@@ -2,11 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "test")]
 
 use codis_core::duty::{
-    Connectivity, ConnectivityPolicy, Memory, MemoryPolicy, Proxies, ProxiesPolicy, ProxyCounters, ProxySeen,
-    Replication, ReplicationPolicy, Seen, ServerFacts, ServerSeen,
+    Acks, ActionSeen, Connectivity, ConnectivityPolicy, Memory, MemoryPolicy, Proxies, ProxiesPolicy,
+    ProxyCounters, ProxySeen, QueueSeen, Replication, ReplicationPolicy, Seen, ServerFacts, ServerSeen,
+    Tasks, failed_moves,
 };
 use codis_core::notice::{Facts, Kind, Round, Trouble};
-use codis_core::{Addr, GroupId, Role, Severity};
+use codis_core::{
+    ActionKind, Addr, Extra, GroupId, Move, MoveState, Role, Severity, SlotId, SlotStatus, Versioned,
+};
 
 const GIB: u64 = 1 << 30;
 const HOUR: u64 = 3_600_000;
@@ -266,4 +269,135 @@ fn silence_and_wrong_routes_of_a_proxy_are_told_when_they_last() {
     assert_eq!(round.alerts[0].since_ms, 10_000);
     assert_eq!(ids(&proxies(&mut duty, 16, &proxy(0, 0))), NONE);
     assert_eq!(ids(&proxies(&mut duty, 21, &wrong)), NONE, "counts anew");
+}
+
+#[test]
+fn the_queue_is_an_agents_turn_when_nobody_else_has_worked_on_it_for_long_enough() {
+    const AFTER: u64 = 30_000;
+    let idle = QueueSeen { work: true, taken: false };
+    let moved = QueueSeen { work: true, taken: true };
+    let empty = QueueSeen { work: false, taken: false };
+    // What is seen when, and whether it is the agent's turn.
+    let cases = [
+        (0, idle, false),
+        (29_999, idle, false),
+        (30_000, idle, true),
+        // A person is faster, and is killed.
+        (30_100, moved, false),
+        (40_000, moved, false),
+        (41_000, idle, false),
+        (71_000, idle, true),
+        (72_000, empty, false),
+        (80_000, idle, false),
+        // The clock is set back.
+        (50_000, idle, false),
+        (79_999, idle, false),
+        (80_000, idle, true),
+    ];
+    let mut tasks = Tasks::default();
+    for (now, queue, due) in cases {
+        assert_eq!(tasks.is_due(&queue, AFTER, now), due, "{now} {queue:?}");
+    }
+}
+
+fn task(slot: u16, to: u32, state: MoveState, held: bool, note: &str) -> Versioned<Move> {
+    let task = Move {
+        task: u64::from(slot),
+        slot: SlotId::new(slot).unwrap(),
+        from: GroupId(1),
+        to: GroupId(to),
+        state,
+        wave: 7,
+        created: 0,
+        keys_total: None,
+        keys_moved: 0,
+        held,
+        note: note.to_owned(),
+        extra: Extra::default(),
+    };
+    Versioned::new(task, 0)
+}
+
+#[test]
+fn moves_that_wait_for_a_person_are_told_together_by_where_they_go() {
+    use MoveState::{Error, Migrating, Paused, Pending};
+    let told = |moves: &[Versioned<Move>]| {
+        let mut round = Round::default();
+        failed_moves(moves, 5, &mut round);
+        assert!(round.looked.contains_key(&Kind::TaskError), "what is not found any more is over");
+        let line = |facts: &Facts| match facts {
+            Facts::TaskError { tasks, slots, state, why, .. } => format!("{tasks} {slots} {state} {why}"),
+            other => panic!("{other:?}"),
+        };
+        round.alerts.iter().map(|alert| format!("{} {}", alert.id(), line(&alert.facts))).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(&[
+            task(1, 2, Pending, false, ""),
+            task(2, 2, Migrating, false, "an older note"),
+            // By a person.
+            task(3, 2, Paused, false, ""),
+        ]),
+        NONE
+    );
+    assert_eq!(
+        told(&[
+            task(4, 2, Error, false, "px-1 is silent"),
+            task(5, 2, Error, false, "px-1 is silent"),
+            task(6, 2, Paused, true, "no room"),
+            task(7, 3, Paused, true, "no room"),
+        ]),
+        ["task_error:1-2 3 4-6 error no room; px-1 is silent", "task_error:1-3 1 7 paused no room"]
+    );
+}
+
+#[test]
+fn a_proxy_is_told_of_that_does_not_acknowledge_for_long_enough() {
+    const LINE: u64 = 5000;
+    let action = |seq: u64, status, waiting: &[&str]| ActionSeen {
+        seq,
+        kind: ActionKind::Wave { slots: "0-3".parse().unwrap(), status },
+        waiting: waiting.iter().map(|id| (id.parse().unwrap(), format!("{id}:19000"))).collect(),
+    };
+    let pre = |seq, waiting: &[&str]| action(seq, SlotStatus::PreMigrate, waiting);
+    let online = |seq, waiting: &[&str]| action(seq, SlotStatus::Online, waiting);
+    let line = |facts: &Facts| match facts {
+        Facts::ProxyAck { actions, taken_back, .. } => format!("{} {taken_back}", actions.join(", ")),
+        other => panic!("{other:?}"),
+    };
+    let unread: Option<Vec<ActionSeen>> = None;
+    // When, what waits, and what is told of it.
+    type Case<'a> = (u64, Option<Vec<ActionSeen>>, &'a [&'a str]);
+    let cases: [Case<'_>; 8] = [
+        (0, Some(vec![pre(7, &["px-1", "px-2"])]), &[]),
+        (4999, Some(vec![pre(7, &["px-1"])]), &[]),
+        (
+            5000,
+            Some(vec![pre(7, &["px-1"])]),
+            &["proxy_ack:px-1 since 0: actions/0000000007 slots_changed true"],
+        ),
+        // The way back is told, and waits for it as well; that has just begun.
+        (
+            6000,
+            Some(vec![online(8, &["px-1"]), pre(7, &["px-1"])]),
+            &["proxy_ack:px-1 since 0: actions/0000000007 slots_changed true"],
+        ),
+        (7000, unread, &[]),
+        (8000, Some(vec![]), &[]),
+        (9000, Some(vec![online(9, &["px-1"])]), &[]),
+        (
+            14_000,
+            Some(vec![online(9, &["px-1"])]),
+            &["proxy_ack:px-1 since 9000: actions/0000000009 slots_changed false"],
+        ),
+    ];
+    let mut acks = Acks::default();
+    for (now, waiting, expected) in cases {
+        let mut round = Round::default();
+        acks.check(waiting.as_deref(), LINE, now, &mut round);
+        let told =
+            round.alerts.iter().map(|a| format!("{} since {}: {}", a.id(), a.since_ms, line(&a.facts)));
+        assert_eq!(told.collect::<Vec<_>>(), expected, "{now}");
+        assert_eq!(round.looked.contains_key(&Kind::ProxyAck), waiting.is_some(), "{now}");
+    }
 }

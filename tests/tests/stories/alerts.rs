@@ -26,7 +26,8 @@ fn settings(product: &Product, mail: &SmtpServer, alert: &str) -> String {
          from = \"codis@example.com\"\nto = \"li@example.com; wang@example.com\"\nuser = \"ops\"\n\
          password_file = \"{}\"\ntimeout = \"3s\"\n\
          [duty.memory]\nhost_line = 100\n[duty.replication]\ngrace = \"1s\"\n[duty.connectivity]\nslow = \"9s\"\n\
-         [duty.proxies]\ninterval = \"500ms\"\nwindow = \"6s\"\nfailed_ops = 5\ngrace = \"1s\"\n",
+         [duty.proxies]\ninterval = \"500ms\"\nwindow = \"6s\"\nfailed_ops = 5\ngrace = \"1s\"\nack = \"1s\"\n\
+         [duty.tasks]\nafter = \"300ms\"\n",
         mail.addr(),
         secret.display()
     )
@@ -225,4 +226,35 @@ async fn a_mail_server_that_hangs_delays_no_failover_and_gets_its_mails_later() 
     assert!(found.text.contains(&old) && found.text.contains("lost:"), "{}", found.text);
     until_mailed(&mail, &agent, &["memory", &product.groups[1].master.addr()]).await;
     assert_eq!(with(&mail.mails(), &["its slave took over"]).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_that_a_hanging_proxy_stops_is_told_and_so_is_the_proxy() {
+    need!("redis", "smtp");
+    let mail = mail_server();
+    let product = Product::start(Store::local(), two_groups(), 2);
+    let agent = product.agent(&settings(&product, &mail, "send_interval = \"300s\""), &[]);
+    product.proxies[1].process().stop();
+    product.ctl_ok(&["migrate", "start", "--slots", "7", "--to", "2"]);
+    let found = until_mailed(&mail, &agent, &["CRITICAL", "px-2 does not acknowledge"]).await;
+    for words in
+        ["no answer in 1 s", "slots_changed", "the slots stay where they are", "codisctl proxy show px-2"]
+    {
+        assert!(found.text.contains(words), "{words}: {}", found.text);
+    }
+    let found = until_mailed(&mail, &agent, &["moving slots 1 → 2 failed"]).await;
+    for words in ["group 1 → 2, slots 7", "1 tasks: ", "px-2", "codisctl task list"] {
+        assert!(found.text.contains(words), "{words}: {}", found.text);
+    }
+    assert_eq!(owner(&snapshot(&product).await, 7), 1, "it serves where it was");
+
+    product.proxies[1].process().cont();
+    until_mailed(&mail, &agent, &["lasted", "does not acknowledge changes", "proxy px-2"]).await;
+    product.ctl_ok(&["task", "resume", "--state", "error"]);
+    until_mailed(&mail, &agent, &["lasted", "a move waits for a person"]).await;
+    eventually_async(SOON, async || snapshot(&product).await.moves.is_empty()).await;
+    assert_eq!(owner(&snapshot(&product).await, 7), 2);
+    for words in ["a move waits for a person", "does not acknowledge changes"] {
+        assert_eq!(with(&mail.mails(), &[words]).len(), 2, "begins once and ends once: {words}");
+    }
 }

@@ -15,7 +15,8 @@ use crate::{
 
 /// Watch over the product until stopped
 ///
-/// Replaces masters that are lost, attaches slaves that follow the wrong server, and brings old masters back as slaves.
+/// Replaces masters that are lost, attaches slaves that follow the wrong server, brings old masters back as slaves, and moves
+/// the slots that are queued when nobody else does.
 /// Run one for each site, or three: they elect one that acts. Asks nobody: what it may do is in the table ha of
 /// codis.toml.
 #[derive(Debug, clap::Args)]
@@ -33,14 +34,16 @@ pub(crate) struct RunArgs {
 
 pub(super) async fn run(session: &Session, args: &RunArgs) -> Done {
     let alerts = AlertSettings::read(session.settings.file())?;
-    let mut watch = Watch::new(WatchSettings::read(session.settings.file()));
+    let settings = WatchSettings::read(session.settings.file());
     let cx = session.connect().await?;
     let (policy, backups) = session.settings.ha.clone();
     let observe_only = args.observe_only || session.settings.dry_run;
     let snapshots = SnapshotSettings::read(session.settings.file(), &policy);
     let mut snapshots = Snapshots::new(snapshots, observe_only);
     let stop = CancellationToken::new();
-    let options = AgentOptions { policy, observe_only, backups, stop: stop.clone() };
+    let options =
+        AgentOptions { policy, observe_only, moves: settings.moves.clone(), backups, stop: stop.clone() };
+    let mut watch = Watch::new(settings);
     let mut signals = Signals::new()?;
     let (events, mut stream) = Events::channel();
     session.ui.say(&format!("agent {} watches product {}", agent::own_id(), cx.product_name()));
@@ -57,14 +60,14 @@ pub(super) async fn run(session: &Session, args: &RunArgs) -> Done {
             tracing::info!(id, facts = ?alert.facts, "alert");
         }
         known = ids;
-        let mut round = watch.round(&tick);
+        let mut round = watch.round(&cx, &tick);
         snapshots.tick(&cx, &tick, &mut round);
         // What was told is kept in the store: one that only observes repeats nothing that the leader has told.
         if tick.leads || observe_only {
             desk.hand_over(round);
         }
         let would = match (&tick.observed, observe_only) {
-            (Some(observed), true) => agent::would_do(observed, &options.policy),
+            (Some(observed), true) => agent::would_do(observed, &options),
             _ => Vec::new(),
         };
         for line in would.iter().filter(|line| !said.contains(line)) {

@@ -15,7 +15,8 @@ use crate::{
 /// Queue the moves that leave a group without slots
 ///
 /// Its slots go to the groups that have the fewest, or to those named with --to; no other group gives anything. Nothing
-/// moves yet: codisctl migrate run works on the queue. Once it is empty the group can be removed.
+/// moves yet: codisctl migrate run works on the queue; so does an agent when nobody else has for 30 s (duty.tasks in its
+/// settings). Once it is empty the group can be removed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -49,6 +50,7 @@ pub(super) async fn run(session: &Session, args: &DrainArgs) -> Done {
     let plan = plan::drain(&cluster, args.group, &burdens, &native, cluster.taken_ms)?;
     if session.carry_out(&cx, &plan, Sure::Yes).await?.is_some() {
         session.ui.next(&format!("codisctl migrate run    then: codisctl group remove {}", args.group));
+        super::tell_of_agent(session, &cx).await;
     }
     cx.close().await;
     Ok(())

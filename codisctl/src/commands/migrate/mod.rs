@@ -8,6 +8,8 @@ mod start;
 mod watch;
 mod waves;
 
+use codis_ops::Context;
+
 use crate::{error::Done, session::Session};
 
 #[derive(Debug, clap::Subcommand)]
@@ -26,6 +28,20 @@ pub(crate) enum Way {
     /// The Go tools': one slot at a time, keys moved by the servers themselves.
     #[value(name = "codis2")]
     Codis2,
+}
+
+/// True if there is an agent that leads: it works on the queue when nobody else does, if its settings let it.
+async fn agent_leads(cx: &Context) -> bool {
+    cx.product().leader().await.is_ok_and(|leader| leader.is_some())
+}
+
+/// Says that what was queued may begin to move by itself.
+pub(super) async fn tell_of_agent(session: &Session, cx: &Context) {
+    if agent_leads(cx).await {
+        session
+            .ui
+            .say("an agent leads: it moves them when nobody else has for 30 s (duty.tasks in its settings)");
+    }
 }
 
 pub(super) async fn run(session: &Session, verb: &Migrate) -> Done {

@@ -10,7 +10,7 @@ use crate::{
 ///
 /// As few slots as possible change hands. What a single slot holds is not known without a scan, so each slot of a
 /// group counts as its average one. By maxmemory is what the dashboard of the Go tools does. Nothing moves yet: codisctl
-/// migrate run works on the queue.
+/// migrate run works on the queue; so does an agent when nobody else has for 30 s (duty.tasks in its settings).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -60,6 +60,7 @@ pub(super) async fn run(session: &Session, args: &RebalanceArgs) -> Done {
     let plan = plan::rebalance(&cluster, &by.to_string(), &burdens, &native, cluster.taken_ms)?;
     if session.carry_out(&cx, &plan, Sure::Yes).await?.is_some() {
         session.ui.next("codisctl migrate run");
+        super::tell_of_agent(session, &cx).await;
     }
     cx.close().await;
     Ok(())

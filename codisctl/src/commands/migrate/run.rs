@@ -20,7 +20,8 @@ use crate::{
 /// Move the queued slots, until the queue is empty
 ///
 /// Can be interrupted and killed at any moment: run again, it goes on where it was. While a slot
-/// moves its keys are reachable at both groups. Ctrl-C stops at the next safe point. While a Go proxy is
+/// moves its keys are reachable at both groups. Ctrl-C stops at the next safe point; where an
+/// agent leads, it goes on after 30 s (duty.tasks in its settings) unless the tasks are paused. While a Go proxy is
 /// online, slots move one at a time, and only from codis-servers 2.8. The queue of the Go tools is left alone
 /// unless --as codis2 asks for it.
 #[derive(Debug, clap::Args)]
@@ -139,9 +140,15 @@ async fn work(session: &Session, cx: &Context, args: &RunArgs, consent: Consent)
     };
     let mut signals = Signals::new()?;
     let (events, stream) = Events::channel();
+    let agent = super::agent_leads(cx).await;
     let stopping = async {
         signals.next().await;
         session.ui.say("stopping at the next safe point; once more to stop at once");
+        if agent && args.way.is_none() {
+            session.ui.say(
+                "an agent leads and goes on by itself after a while   → codisctl task pause --state pending    keeps what has not begun",
+            );
+        }
         options.stop.cancel();
         signals.next().await;
     };

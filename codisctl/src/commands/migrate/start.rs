@@ -11,9 +11,9 @@ use crate::{
 
 /// Queue slots to move to a group
 ///
-/// Nothing moves yet: codisctl migrate run works on the queue. With --as codis2 they go into the queue
-/// of the Go tools, from where codisctl migrate run --as codis2 moves them one slot at a time; that is for
-/// codis-servers 2.8 only. A Go dashboard that is started before they have moved would move them, too.
+/// Nothing moves yet: codisctl migrate run works on the queue; so does an agent when nobody else has for 30 s
+/// (duty.tasks in its settings). With --as codis2 they go into the queue of the Go tools, from where codisctl migrate
+/// run --as codis2 moves them one slot at a time; that is for codis-servers 2.8 only. A Go dashboard that is started before they have moved would move them, too.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -58,6 +58,9 @@ pub(super) async fn run(session: &Session, args: &StartArgs) -> Done {
             (None, None) => "codisctl migrate run",
         };
         session.ui.next(next);
+        if args.way.is_none() {
+            super::tell_of_agent(session, &cx).await;
+        }
     }
     cx.close().await;
     Ok(())

@@ -4,6 +4,8 @@ use super::{Chosen, change};
 use crate::{error::Done, session::Session};
 
 /// Put paused and failed tasks back in the queue
+///
+/// codisctl migrate run works on it; so does an agent when nobody else has for 30 s (duty.tasks in its settings).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

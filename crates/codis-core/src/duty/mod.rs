@@ -1,20 +1,24 @@
-//! What the agent watches besides masters: memory, replication, connections, proxies.
+//! What the agent watches besides masters: memory, replication, connections, proxies, moves.
 //!
 //! A duty looks at what was [`Seen`] in a round and says what is not well, and of whom it could not tell. It remembers what
 //! it needs of earlier rounds itself; time comes in with the round. When people are told is [`notice`](crate::notice)'s.
 
+mod acks;
 mod connectivity;
 mod memory;
 mod proxies;
 mod replication;
 pub mod snapshots;
+mod tasks;
 
 use std::collections::BTreeMap;
 
+pub use self::acks::{Acks, ActionSeen};
 pub use self::connectivity::{Connectivity, ConnectivityPolicy};
 pub use self::memory::{Memory, MemoryPolicy};
 pub use self::proxies::{Proxies, ProxiesPolicy};
 pub use self::replication::{Replication, ReplicationPolicy};
+pub use self::tasks::{QueueSeen, Tasks, failed_moves};
 use crate::{Addr, GroupId, Role, SlotSet};
 
 /// One look at everything.

@@ -17,11 +17,13 @@ pub struct ProxiesPolicy {
     pub failed_connections: u64,
     /// A proxy that is silent, or routes otherwise, for so long is told, milliseconds.
     pub grace_ms: u64,
+    /// A proxy that has not acknowledged a change for so long is told, milliseconds.
+    pub ack_ms: u64,
 }
 
 impl Default for ProxiesPolicy {
     fn default() -> Self {
-        Self { window_ms: 300_000, failed_ops: 100, failed_connections: 20, grace_ms: 5000 }
+        Self { window_ms: 300_000, failed_ops: 100, failed_connections: 20, grace_ms: 5000, ack_ms: 5000 }
     }
 }
 

@@ -321,19 +321,21 @@ kinds! {
         actions: Vec<String>,
         /// The line, milliseconds.
         line_ms: u64,
-        /// What was done about it.
-        done: String,
+        /// Slots were about to move: they stay where they are. Any other change stands.
+        taken_back: bool,
     }
-    /// Moving a slot failed.
+    /// Moves failed, or wait for something that only a person can change.
     TaskError "task_error" Warning false {
-        /// The task.
-        task: u64,
-        /// The slot.
-        slot: u64,
-        /// Its group before.
+        /// How many tasks.
+        tasks: u64,
+        /// Their slots.
+        slots: String,
+        /// Their group before.
         from: GroupId,
-        /// Its group afterwards.
+        /// Their group afterwards.
         to: GroupId,
+        /// `error`, or `paused`.
+        state: String,
         /// Why.
         why: String,
     }

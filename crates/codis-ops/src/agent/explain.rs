@@ -10,6 +10,7 @@ use codis_core::{
     },
 };
 
+use super::AgentOptions;
 use crate::{Consent, Context, Failure, FailureKind, audit, context, failover};
 
 /// Who is there, and what is going on.
@@ -154,19 +155,20 @@ pub async fn set_pause(
     recorded
 }
 
-/// What an agent that acts on nothing would do now: one line for each group with a lost master.
-pub fn would_do(observed: &Observed, policy: &Policy) -> Vec<String> {
+/// What an agent that acts on nothing would do now: one line for each group with a lost master, and one for moves.
+pub fn would_do(observed: &Observed, options: &AgentOptions) -> Vec<String> {
+    let policy = &options.policy;
     let decisions = observed.cluster.groups.keys().filter_map(|id| {
         let picture = super::work::picture(observed, *id, true)?;
         Some((id, decide(&picture, policy)))
     });
-    decisions
-        .filter_map(|(id, decision)| match decision {
-            Decision::Nothing => None,
-            Decision::Failover(choice) => {
-                Some(format!("group {id}: {} would take the place of {}", choice.new, choice.old))
-            }
-            Decision::Refused { master, why } => Some(format!("group {id}: {master} is lost; {why}")),
-        })
-        .collect()
+    let moves = options.moves.as_ref().and_then(|_| super::moves::would_move(observed));
+    let masters = decisions.filter_map(|(id, decision)| match decision {
+        Decision::Nothing => None,
+        Decision::Failover(choice) => {
+            Some(format!("group {id}: {} would take the place of {}", choice.new, choice.old))
+        }
+        Decision::Refused { master, why } => Some(format!("group {id}: {master} is lost; {why}")),
+    });
+    masters.chain(moves).collect()
 }

@@ -1,25 +1,33 @@
-//! What the store says, read anew at every tick as far as masters are concerned.
+//! What the store says.
+//!
+//! Journals, pause and the other agents are read at every tick. Everything else is many nodes, and is read when an action was told,
+//! as every change of slots and groups is, and once in a while. Where that picture asks for something to be done,
+//! groups and witnesses are read anew in the same tick: nothing is decided on what may be old.
 
 use std::time::Duration;
 
 use codis_core::{
     Cluster,
-    ha::{AgentView, Observed},
+    ha::{AgentView, Decision, Observed, Policy, Upkeep, decide, upkeep},
 };
+use codis_store::Watch;
+use futures::FutureExt as _;
 use tokio::time::{Instant, timeout};
 
-use super::Agent;
+use super::{Agent, work::picture};
 use crate::{Failure, context};
 
 /// How long the store may take for everything that a tick needs.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// How old slots and proxies may be: they are many, and no master is lost because of them.
+/// How old may be what is not told by an action: proxies, moves, locks.
 const WHOLE: Duration = Duration::from_secs(5);
 
 /// The store's picture.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     whole: Option<(Instant, Cluster)>,
+    /// Fires when an action is told.
+    told: Option<Watch>,
     /// The store did not answer last time.
     away: bool,
 }
@@ -68,21 +76,24 @@ impl Agent<'_> {
     async fn read(&mut self) -> Result<Observed, Failure> {
         let fail = |error| Failure::store("cannot read the product", &error);
         let product = &self.cx.product;
-        let fresh = self.seen.whole.as_ref().is_some_and(|(at, _)| at.elapsed() < WHOLE);
-        if !fresh {
+        let told = self.seen.told.as_mut().is_none_or(|watch| watch.fired().now_or_never().is_some());
+        let young = self.seen.whole.as_ref().is_some_and(|(at, _)| at.elapsed() < WHOLE);
+        if told || !young {
+            if told {
+                // First the notice, then the picture: what comes in between is noticed.
+                self.seen.told = Some(product.watch_actions().await.map_err(fail)?.1);
+            }
             let cluster = self.cx.load().await?;
             self.seen.whole = Some((Instant::now(), cluster));
         }
-        let (groups, sagas, witnesses, paused) =
-            tokio::try_join!(product.groups(), product.sagas(), product.witnesses(), product.ha_pause())
-                .map_err(fail)?;
+        let (sagas, paused) = tokio::try_join!(product.sagas(), product.ha_pause()).map_err(fail)?;
         let mut cluster = self
             .seen
             .whole
             .as_ref()
             .map(|(_, cluster)| cluster.clone())
             .unwrap_or_else(|| Cluster::empty(self.cx.product_name().clone()));
-        (cluster.groups, cluster.sagas) = (groups.found, sagas.found);
+        cluster.sagas = sagas.found;
         let listed = cluster.groups.values().flat_map(|group| &group.servers);
         self.servers.watch(listed.map(|server| &server.addr));
         let views = self.servers.views();
@@ -93,7 +104,23 @@ impl Agent<'_> {
         let agents: Vec<AgentView> = others.chain([own.clone()]).collect();
         let sagas = cluster.sagas.clone();
         let now_ms = context::now_ms();
-        let witnesses = witnesses.found;
-        Ok(Observed { cluster, servers: views, agents, witnesses, sagas, paused, now_ms })
+        let observed =
+            Observed { cluster, servers: views, agents, witnesses: Vec::new(), sagas, paused, now_ms };
+        if is_quiet(&observed, &self.options.policy) {
+            return Ok(observed);
+        }
+        let (groups, witnesses) = tokio::try_join!(product.groups(), product.witnesses()).map_err(fail)?;
+        let cluster = Cluster { groups: groups.found, ..observed.cluster };
+        Ok(Observed { cluster, witnesses: witnesses.found, ..observed })
     }
+}
+
+/// True if there is nothing to decide for any group, whatever proxies see, and nothing under way.
+fn is_quiet(observed: &Observed, policy: &Policy) -> bool {
+    observed.cluster.groups.keys().all(|id| {
+        let Some(picture) = picture(observed, *id, true) else { return true };
+        let open = picture.saga.is_some_and(|saga| !saga.stage.is_over());
+        let waits = |one: &Upkeep| matches!(one, Upkeep::Waiting { .. });
+        !open && decide(&picture, policy) == Decision::Nothing && upkeep(&picture, policy).iter().all(waits)
+    })
 }

@@ -9,12 +9,15 @@ mod counted;
 mod explain;
 mod lead;
 mod look;
+mod moves;
+mod pace;
 mod published;
 mod servers;
 mod told;
 mod work;
 
 pub use explain::{Explanation, Status, explain, set_pause, status, would_do};
+pub use moves::MovesOptions;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -41,6 +44,8 @@ pub struct AgentOptions {
     pub policy: Policy,
     /// It acts on nothing, and says what it would have done.
     pub observe_only: bool,
+    /// How it works on the queue of moves; `None`: it does not.
+    pub moves: Option<MovesOptions>,
     /// Where the data sets of old masters are kept before they become slaves.
     pub backups: PathBuf,
     /// Cancel it to stop.
@@ -75,8 +80,10 @@ pub async fn run(
     while !options.stop.is_cancelled() {
         let begun = Instant::now();
         let tick = agent.tick().await;
+        let seen = tick.observed.is_some();
         let pause = if agent.is_tense() { FAST.min(interval) } else { interval };
         each(tick);
+        agent.pace.note(begun.elapsed(), agent.servers.oldest(), seen);
         tokio::select! {
             () = sleep_until(begun + pause) => {}
             () = options.stop.cancelled() => {}
@@ -101,9 +108,11 @@ struct Agent<'a> {
     published: published::Published,
     lead: lead::Leading,
     work: work::Crew,
+    moves: moves::Moves,
     told: told::Told,
     counted: counted::Counted,
     last_tick: Instant,
+    pace: pace::Pace,
     /// A master may be lost.
     suspects: bool,
 }
@@ -120,9 +129,11 @@ impl<'a> Agent<'a> {
             published: published::Published::default(),
             lead: lead::Leading::default(),
             work: work::Crew::default(),
+            moves: moves::Moves::default(),
             told: told::Told::default(),
             counted: counted::Counted::default(),
             last_tick: Instant::now(),
+            pace: pace::Pace::default(),
             suspects: false,
         }
     }
@@ -135,15 +146,29 @@ impl<'a> Agent<'a> {
             self.suspects = self.suspect(observed);
             self.lead.hold(self.cx, &self.id, self.options.observe_only, observed, self.events).await;
             if !self.lead.leads() {
-                self.work.dismiss();
+                self.dismiss();
             }
             self.act(observed).await;
+            self.tend_moves(observed).await;
         } else if !self.lead.leads() {
-            self.work.dismiss();
+            self.dismiss();
         }
         let ended = self.work.ended();
-        let alerts = self.told.of(observed.as_ref(), &self.options.policy, ended);
+        let mut alerts = self.told.of(observed.as_ref(), &self.options.policy, ended);
+        alerts.extend(observed.as_ref().and_then(|observed| self.moves.trouble(observed)));
         Tick { observed, proxies: self.counted.pages(), alerts, leads: self.lead.leads() }
+    }
+
+    /// Ends what only the one that leads may do.
+    fn dismiss(&mut self) {
+        self.work.dismiss();
+        self.moves.stop();
+    }
+
+    async fn tend_moves(&mut self, observed: &Observed) {
+        if let Some(options) = self.options.moves.as_ref().filter(|_| self.lead.leads()) {
+            self.moves.tend(self.cx, &self.id, options, observed, self.events).await;
+        }
     }
 
     /// One that has slept has not asked anybody meanwhile: nobody is lost because of that.
@@ -174,6 +199,7 @@ impl<'a> Agent<'a> {
     /// Leaves as one that is missed by nobody.
     async fn leave(mut self) {
         self.work.dismiss();
+        self.moves.leave().await;
         self.lead.release().await;
         if let Err(error) = self.cx.product.unpublish_agent(&self.id).await {
             tracing::info!(%error, "this agent's node goes only with the session");

@@ -93,6 +93,15 @@ impl Watchers {
         self.watched.get(addr).and_then(|(state, _)| lock(state).facts.as_ref().map(|(at, _)| *at))
     }
 
+    /// How old the oldest answer is, of those servers that answer.
+    pub(super) fn oldest(&self) -> Duration {
+        let age = |state: &Mutex<State>| {
+            let state = lock(state);
+            state.trouble.is_none().then(|| state.last_good.elapsed())
+        };
+        self.watched.values().filter_map(|(state, _)| age(state)).max().unwrap_or_default()
+    }
+
     /// Nobody has been silent before now.
     pub(super) fn forget_silence(&mut self) {
         for (state, _) in self.watched.values() {

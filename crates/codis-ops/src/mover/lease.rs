@@ -10,10 +10,7 @@ use codis_store::DashboardGuard;
 use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 
-use crate::{
-    Context, Event, Events, Failure, FailureKind,
-    context::{hostname, who},
-};
+use crate::{Context, Event, Events, Failure, FailureKind, context::hostname};
 
 /// What the names of a mover's connections begin with.
 pub(crate) const NAME: &str = "codis-mover-";
@@ -35,10 +32,10 @@ impl Held {
     ///
     /// # Errors
     /// `Unsafe` with its owner if there is another one.
-    pub(crate) async fn take(cx: &Context, events: &Events) -> Result<Self, Failure> {
+    pub(crate) async fn take(cx: &Context, owner: &str, events: &Events) -> Result<Self, Failure> {
         let begun = Instant::now();
         loop {
-            let taken = cx.product.take_mover(&who()).await;
+            let taken = cx.product.take_mover(owner).await;
             match taken.map_err(|error| Failure::store("cannot become the mover", &error))? {
                 Ok(lease) => return Ok(Self { epoch: lease.epoch(), lease: Mutex::new(Some(lease)) }),
                 Err(other) if begun.elapsed() > PATIENCE => {

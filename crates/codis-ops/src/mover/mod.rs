@@ -39,6 +39,7 @@ mod wave;
 
 use std::time::Duration;
 
+pub(crate) use rounds::has_work;
 pub use run::run;
 pub use tokio_util::sync::CancellationToken;
 
@@ -81,6 +82,10 @@ pub struct RunOptions {
     pub wait_timeout: Duration,
     /// Failures in a row, each followed by a growing pause, before a wave is given up for this run.
     pub attempts: u32,
+    /// Leave tasks alone that have failed, or that their mover has paused: they wait for a person.
+    pub leave_failed: bool,
+    /// Who moves, for those who would as well; who runs this program, if `None`.
+    pub owner: Option<String>,
     /// Who said yes; for the audit records.
     pub consent: Consent,
     /// Cancel it to stop the run at the next safe point.
@@ -102,6 +107,8 @@ impl Default for RunOptions {
             ack_patience: Duration::from_secs(5),
             wait_timeout: Duration::from_secs(1),
             attempts: 8,
+            leave_failed: false,
+            owner: None,
             consent: Consent::Policy,
             stop: CancellationToken::new(),
         }

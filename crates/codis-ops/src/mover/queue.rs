@@ -104,6 +104,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) max_parallel: usize,
     /// Tasks that failed in this run: they are left for the next one.
     pub(crate) failed: &'a BTreeSet<u64>,
+    /// Leave alone what has failed before, too.
+    pub(crate) leave_failed: bool,
     /// What has been begun before the snapshot was taken and has not ended.
     pub(crate) at_work: &'a [AtWork],
 }
@@ -114,7 +116,7 @@ pub(crate) struct Rules<'a> {
 /// for a server; those have their turn because the waves that can overtake them leave the queue. Beside a Go proxy, and in the
 /// original's way, there is one wave at a time.
 pub(crate) fn next(cluster: &Cluster, rules: &Rules<'_>) -> Next {
-    let Rules { codis2, wave_slots, failed, at_work, .. } = *rules;
+    let Rules { codis2, wave_slots, failed, leave_failed, at_work, .. } = *rules;
     let telling = telling(cluster, codis2);
     let item = |task: Task| Some(Item { slot: cluster.slot(task.slot())?.clone(), task });
     let mut items: Vec<Item> = Task::queue(cluster, codis2).into_iter().filter_map(item).collect();
@@ -129,6 +131,7 @@ pub(crate) fn next(cluster: &Cluster, rules: &Rules<'_>) -> Next {
         return Next::Unblock(blocked);
     }
     items.retain(|item| !failed.contains(&item.number()) && !item.task.is_paused());
+    items.retain(|item| !(leave_failed && item.task.waits_for_a_person()));
     let done: Vec<Item> = items.iter().filter(|item| is_there(item)).cloned().collect();
     if !done.is_empty() {
         return Next::Finish(done);
@@ -282,8 +285,14 @@ mod tests {
         next(cluster, &Rules { failed: &failed.iter().copied().collect(), ..RULES })
     }
 
-    const RULES: Rules<'static> =
-        Rules { codis2: false, wave_slots: 512, max_parallel: 4, failed: &BTreeSet::new(), at_work: &[] };
+    const RULES: Rules<'static> = Rules {
+        codis2: false,
+        wave_slots: 512,
+        max_parallel: 4,
+        failed: &BTreeSet::new(),
+        leave_failed: false,
+        at_work: &[],
+    };
 
     #[test]
     fn an_empty_queue_is_nothing_to_do() {

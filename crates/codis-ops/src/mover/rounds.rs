@@ -14,6 +14,7 @@ use rand::Rng as _;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::{
+    RunOptions,
     queue::{AtWork, Item, Next, Rules, Wave, next, telling},
     run::Run,
     switch,
@@ -46,6 +47,19 @@ struct Rounds<'a> {
     /// What made the next look necessary, if it was a failure that looking again may settle.
     stale: Option<Failure>,
     outages: usize,
+}
+
+/// Whether a run with these options would do anything.
+pub(crate) fn has_work(cluster: &Cluster, options: &RunOptions) -> bool {
+    let rules = Rules {
+        codis2: options.as_codis2,
+        wave_slots: options.wave_slots,
+        max_parallel: options.max_parallel,
+        failed: &BTreeSet::new(),
+        leave_failed: options.leave_failed,
+        at_work: &[],
+    };
+    next(cluster, &rules) != Next::Nothing
 }
 
 /// Everything in the queue. What fails is left for the next run, and the others are done first.
@@ -111,6 +125,7 @@ impl Rounds<'_> {
             wave_slots: options.wave_slots,
             max_parallel: options.max_parallel,
             failed: &self.failed,
+            leave_failed: options.leave_failed,
             at_work: &at_work,
         };
         let next = next(&cluster, &rules);

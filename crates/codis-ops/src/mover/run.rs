@@ -20,7 +20,7 @@ use super::{
     rounds,
     task::{self, GivenUp, Task},
 };
-use crate::{Context, Events, Failure, FailureKind};
+use crate::{Context, Events, Failure, FailureKind, context::who};
 
 /// What all parts of a run share.
 pub(crate) struct Run {
@@ -53,7 +53,7 @@ pub async fn run(cx: &Context, options: &RunOptions, events: &Events) -> Result<
     if Task::queue(&cluster, options.as_codis2).is_empty() {
         return Ok(RunReport::default());
     }
-    let held = Held::take(cx, events).await?;
+    let held = Held::take(cx, &options.owner.clone().unwrap_or_else(who), events).await?;
     let guard = match Guard::take(cx).await {
         Ok(guard) => guard,
         Err(failure) => {

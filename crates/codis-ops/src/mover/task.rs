@@ -56,6 +56,14 @@ impl Task {
         matches!(self, Self::Ours(task) if task.state == MoveState::Paused && !task.held)
     }
 
+    /// It has failed, or its mover has paused it for a reason that only people can change.
+    pub(crate) fn waits_for_a_person(&self) -> bool {
+        match self {
+            Self::Ours(task) => task.waits_for_a_person(),
+            Self::Codis2(task) => task.status == MoveState::Error.as_str(),
+        }
+    }
+
     /// Its move was cancelled half-way: what has moved goes back.
     pub(crate) fn turns_back(&self, slot: &Slot) -> bool {
         matches!(self, Self::Ours(task) if task.turns_back(slot))

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use tour::{Latency, Scene, Step, TourOptions, TourReport, tour};
 
-use crate::agent::{self, AgentOptions};
+use crate::agent::{self, AgentOptions, MovesOptions};
 use crate::{Consent, Context, Events, Failure, FailureKind, Permit, Target, apply};
 use directory::Directory;
 use parts::ProxyRecipe;
@@ -323,8 +323,13 @@ struct Agent {
 impl Agent {
     fn start(cx: &Context, backups: PathBuf) -> Self {
         let stop = CancellationToken::new();
-        let options =
-            AgentOptions { policy: Policy::default(), observe_only: false, backups, stop: stop.clone() };
+        let options = AgentOptions {
+            policy: Policy::default(),
+            observe_only: false,
+            moves: Some(MovesOptions::default()),
+            backups,
+            stop: stop.clone(),
+        };
         let cx = cx.clone();
         let task = tokio::spawn(async move {
             if let Err(failure) = agent::run(&cx, &options, &Events::none(), drop).await {

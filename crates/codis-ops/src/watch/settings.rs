@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use codis_core::duty::{ConnectivityPolicy, MemoryPolicy, ProxiesPolicy, ReplicationPolicy};
 
+use crate::agent::MovesOptions;
 use crate::config::File;
 
 /// What is watched; `None` is not.
@@ -17,6 +18,8 @@ pub struct WatchSettings {
     pub connectivity: Option<ConnectivityPolicy>,
     /// Proxies.
     pub proxies: Option<ProxiesPolicy>,
+    /// How an agent works on the queue of moves.
+    pub moves: Option<MovesOptions>,
     /// How often routes of proxies are compared with the store.
     pub tables: Duration,
 }
@@ -51,6 +54,11 @@ impl WatchSettings {
             failed_ops: file.number("duty.proxies.failed_ops", proxies.failed_ops),
             failed_connections: file.number("duty.proxies.failed_connections", proxies.failed_connections),
             grace_ms: ms("duty.proxies.grace", proxies.grace_ms),
+            ack_ms: ms("duty.proxies.ack", proxies.ack_ms),
+        };
+        let moves = MovesOptions {
+            after: file.span("duty.tasks.after", MovesOptions::default().after),
+            rate: file.get("duty.tasks.rate").and_then(|text| text.parse().ok()),
         };
         let on = |key: &str| file.flag(key, true);
         Self {
@@ -58,6 +66,7 @@ impl WatchSettings {
             replication: on("duty.replication.on").then_some(replication),
             connectivity: on("duty.connectivity.on").then_some(connectivity),
             proxies: on("duty.proxies.on").then_some(proxies),
+            moves: on("duty.tasks.on").then_some(moves),
             tables: file.span("duty.proxies.interval", Duration::from_secs(10)),
         }
     }
