@@ -181,7 +181,7 @@ impl Drop for Traffic {
 }
 
 const AGENT: &str = "[agent]\ncheck_interval = \"200ms\"\n[ha]\ndown_after = \"20s\"\n\
-    [duty.memory]\non = false\n[duty.replication]\non = false\n";
+    [duty.memory]\non = false\n[duty.replication]\non = false\n[duty.connectivity]\non = false\n";
 
 /// Until no server forks on its own any more, and nobody has a child.
 fn until_taken_over(product: &Product, agent: &Process) {
@@ -264,6 +264,27 @@ fn four_servers_of_a_host_never_have_two_children_at_once() {
     product.ctl_ok(&["snapshot", "undo"]);
     assert_eq!(masters().map(settings).collect::<Vec<_>>(), before);
     assert_eq!(product.ctl_ok(&["snapshot", "undo"]), "no server is taken over\n");
+    let record = product.ctl_ok(&["audit", "--last", "1", "--output", "plain"]);
+    assert!(record.contains("snapshot undo") && record.contains("\tdone\t"), "{record}");
+}
+
+#[test]
+fn a_change_of_master_sets_what_servers_get_when_they_are_let_go() {
+    need!("redis");
+    let master = RedisServer::builder().config("save", "900 1").in_file().start();
+    let slave = RedisServer::builder().config("save", "900 1").in_file().slave_of(&master).start();
+    let product = Product::start(Store::local(), vec![Servers { master, slaves: vec![slave] }], 0);
+    let (master, slave) = (&product.groups[0].master, &product.groups[0].slaves[0]);
+    let settings = AGENT.replace("[ha]\n", "[ha]\nmaster_save = \"77 7\"\nslave_save = \"88 8\"\n");
+    let agent = product.agent(&format!("{settings}[duty.snapshots]\non = true\n"), &[]);
+    let governed = |server: &RedisServer| setting(server, "save").starts_with("2147483647");
+    eventually(SOON, || governed(master) && governed(slave));
+    product.ctl_ok(&["group", "promote", "1", &slave.addr()]);
+    assert!(governed(master) && governed(slave), "{}", agent.log());
+    agent.terminate();
+    assert!(agent.wait(SOON).is_some(), "{}", agent.log());
+    product.ctl_ok(&["snapshot", "undo"]);
+    assert_eq!((setting(slave, "save"), setting(master, "save")), ("77 7".into(), "88 8".into()));
 }
 
 #[test]
@@ -295,9 +316,9 @@ fn a_round_that_does_not_fit_is_put_off_and_told_and_made_when_it_fits() {
         mail.mails().into_iter().find(|mail| has(&format!("{}\n{}", mail.subject, mail.text)))
     };
     let big = masters[2].addr();
-    eventually(SOON, || mailed(&["no snapshot of", &big, "too full"]).is_some());
-    let told = mailed(&["no snapshot of", &big]).unwrap();
-    assert!(told.text.contains("are free") && told.text.contains("put off"), "{}", told.text);
+    eventually(SOON, || mailed(&["cannot be saved now", &big, "are free"]).is_some());
+    let told = mailed(&["cannot be saved now", &big]).unwrap();
+    assert!(told.text.contains("put off"), "{}", told.text);
     // The others go on.
     eventually(SOON, || [0, 1, 3].iter().all(|n| info(masters[*n], "rdb_saves") >= 1));
     assert_eq!(info(masters[2], "rdb_saves"), 0, "{}", agent.log());
@@ -315,7 +336,7 @@ fn a_round_that_does_not_fit_is_put_off_and_told_and_made_when_it_fits() {
     }
     masters[2].client().call(&["MEMORY", "PURGE"]).unwrap();
     eventually(SOON, || info(masters[2], "rdb_saves") >= 1);
-    eventually(SOON, || mailed(&["OK", "no snapshot of", &big]).is_some());
+    eventually(SOON, || mailed(&["lasted", "cannot be saved now", &big]).is_some());
     let capacity = product.ctl_ok(&["capacity", "--config", config, "--output", "json"]);
     let capacity: Value = serde_json::from_str(&capacity).unwrap();
     let (memory, fill) = (&capacity["hosts"][0]["memory"], &capacity["hosts"][0]["fill"]);

@@ -62,10 +62,10 @@ pub(super) async fn run(session: &Session, args: &RunArgs) -> Done {
     if session.ui.output() != Output::Json || !session.settings.yes {
         session.ui.say(&plans.human(&session.ui.look()));
     }
-    session.consent(&cx, "save these servers one after another", Sure::Yes).await?;
+    let consent = session.consent(&cx, "save these servers one after another", Sure::Yes).await?;
     let stop = CancellationToken::new();
     let (events, stream) = Events::channel();
-    let work = snapshots::run(&cx, args.host.as_deref(), &settings, &events, &stop);
+    let work = snapshots::run(&cx, args.host.as_deref(), &settings, consent, &events, &stop);
     let interrupted = Failure::new(
         FailureKind::Interrupted,
         "interrupted",

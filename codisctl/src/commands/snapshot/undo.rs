@@ -47,11 +47,11 @@ pub(super) async fn run(session: &Session, args: &UndoArgs) -> Done {
         cx.close().await;
         let why = "what is kept is put back as it is";
         return Err(Failure::new(FailureKind::Usage, "nothing to show", "--dry-run", why)
-            .next("codisctl store ls snapshots")
+            .next("codisctl snapshot plan")
             .into());
     }
-    session.consent(&cx, "let servers fork on their own again", Sure::Yes).await?;
-    let undone = snapshots::undo(&cx, args.host.as_deref()).await?;
+    let consent = session.consent(&cx, "let servers fork on their own again", Sure::Yes).await?;
+    let undone = snapshots::undo(&cx, args.host.as_deref(), consent).await?;
     cx.close().await;
     let undone = Undone::new(undone);
     session.ui.report(&undone)?;

@@ -1,5 +1,6 @@
 //! The right to say when the servers of a host fork: at most one governor has it.
 
+use codis_core::MoverLease;
 use codis_store::Lease;
 
 use crate::{Context, Failure, FailureKind, agent::own_id};
@@ -17,15 +18,10 @@ impl Claim {
     /// # Errors
     /// `Unsafe` with who has it, or if the store does not answer.
     pub(super) async fn take(cx: &Context, host: &str) -> Result<Self, Failure> {
-        let what = format!("cannot govern the snapshots of {host}");
         let taken = cx.product.take_governor(host, &own_id()).await;
-        match taken.map_err(|error| Failure::store(&what, &error))? {
+        match taken.map_err(|error| Failure::store(title(host), &error))? {
             Ok(lease) => Ok(Self { lease, host: host.to_owned() }),
-            Err(other) => {
-                let why = format!("{} (pid {}) does", other.owner, other.pid);
-                let next = "codisctl agent list    an agent does so where duty.snapshots.on says it";
-                Err(Failure::new(FailureKind::Unsafe, what, format!("governors/{host}"), why).next(next))
-            }
+            Err(other) => Err(taken_by(host, &other)),
         }
     }
 
@@ -44,4 +40,26 @@ impl Claim {
             tracing::info!(%error, host = self.host, "the claim goes only with the session");
         }
     }
+}
+
+/// Makes sure that nobody governs a host, before anything is begun on several.
+///
+/// # Errors
+/// `Unsafe` with who does, or if the store does not answer.
+pub(super) async fn is_free(cx: &Context, host: &str) -> Result<(), Failure> {
+    let governor = cx.product.governor(host).await;
+    match governor.map_err(|error| Failure::store(title(host), &error))? {
+        Some(other) => Err(taken_by(host, &other)),
+        None => Ok(()),
+    }
+}
+
+fn title(host: &str) -> String {
+    format!("cannot govern the snapshots of {host}")
+}
+
+fn taken_by(host: &str, other: &MoverLease) -> Failure {
+    let why = format!("{} (pid {}) does", other.owner, other.pid);
+    let next = "codisctl agent list    an agent does so where duty.snapshots.on says it";
+    Failure::new(FailureKind::Unsafe, title(host), format!("governors/{host}"), why).next(next)
 }

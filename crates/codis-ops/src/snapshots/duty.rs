@@ -189,9 +189,11 @@ impl Keeper {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let before = found.take().unwrap_or_default();
         let mut now = BTreeMap::new();
-        for (addr, plight) in &step.decision.plights {
+        let mut plights: Vec<_> = step.decision.plights.iter().collect();
+        // That it is late is what comes of the others.
+        plights.sort_by_key(|(_, plight)| matches!(plight, Plight::Late(_)));
+        for (addr, plight) in plights {
             let since = before.get(addr).map_or(now_ms, |(since, _)| *since);
-            // The first is the worst.
             now.entry(addr.clone()).or_insert((since, plight.clone()));
         }
         *found = Some(now);

@@ -25,7 +25,7 @@ pub use self::duty::Snapshots;
 pub use self::round::{NotSaved, Saved};
 pub use self::settings::SnapshotSettings;
 pub use self::undo::PutBack;
-use crate::{Context, Events, Failure, FailureKind};
+use crate::{Consent, Context, Events, Failure, FailureKind, audit};
 
 /// A host and the round that would be run on it.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ fn of_host(host: &Host, settings: &SnapshotSettings, governor: Option<String>) -
 }
 
 /// Saves every server of all hosts, or one host, once; hosts at the same time, the servers of each one after another.
-/// When told to stop it begins no further child and puts settings back.
+/// When told to stop it begins no further child and puts settings back. There is an audit record of it.
 ///
 /// # Errors
 /// `Unsafe` if somebody else governs a host; if the store does not answer.
@@ -86,40 +86,72 @@ pub async fn run(
     cx: &Context,
     only: Option<&str>,
     settings: &SnapshotSettings,
+    consent: Consent,
     events: &Events,
     stop: &CancellationToken,
 ) -> Result<Vec<Saved>, Failure> {
     let cluster = cx.load().await?;
     let hosts = chosen(&cluster, only)?;
-    let rounds = hosts.iter().map(|(name, servers)| round::run(cx, name, servers, settings, events, stop));
-    let mut saved = Vec::new();
-    for done in join_all(rounds).await {
-        saved.extend(done?);
+    let names: Vec<&str> = hosts.iter().map(|(name, _)| name.as_str()).collect();
+    for name in &names {
+        claim::is_free(cx, name).await?;
     }
-    Ok(saved)
+    let title = format!("save the servers of {} one after another", names.join(", "));
+    recorded(cx, title, consent, async {
+        let rounds =
+            hosts.iter().map(|(name, servers)| round::run(cx, name, servers, settings, events, stop));
+        let mut saved = Vec::new();
+        for done in join_all(rounds).await {
+            saved.extend(done?);
+        }
+        Ok(saved)
+    })
+    .await
 }
 
-/// Lets servers of all hosts, or one, fork again as they did before.
+/// Lets servers of all hosts, or one, fork again as they did before. There is an audit record of it.
 ///
 /// # Errors
 /// `Unsafe` if an agent governs a host: it would take them over again; if the store does not answer.
-pub async fn undo(cx: &Context, only: Option<&str>) -> Result<PutBack, Failure> {
+pub async fn undo(cx: &Context, only: Option<&str>, consent: Consent) -> Result<PutBack, Failure> {
     let cluster = cx.load().await?;
     let listed = look::hosts(&cluster);
     let mut hosts: Vec<String> = host::kept(cx).await?.keys().map(|addr| addr.host().to_owned()).collect();
     hosts.dedup();
     hosts.retain(|host| only.is_none_or(|only| only == host));
-    let mut report = PutBack::default();
-    for name in hosts {
-        let mut claim = claim::Claim::take(cx, &name).await?;
-        let servers = listed.get(&name).map(Vec::as_slice).unwrap_or_default();
-        let done = undo::put_back(cx, &name, servers, &mut claim, |_| true).await;
-        claim.release().await;
-        let done = done?;
-        report.done.extend(done.done);
-        report.left.extend(done.left);
+    if hosts.is_empty() {
+        return Ok(PutBack::default());
     }
-    Ok(report)
+    let title = format!("let the servers of {} fork as they did before", hosts.join(", "));
+    recorded(cx, title, consent, async {
+        let mut report = PutBack::default();
+        for name in hosts {
+            let mut claim = claim::Claim::take(cx, &name).await?;
+            let servers = listed.get(&name).map(Vec::as_slice).unwrap_or_default();
+            let done = undo::put_back(cx, &name, servers, &mut claim, |_| true).await;
+            claim.release().await;
+            let done = done?;
+            report.done.extend(done.done);
+            report.left.extend(done.left);
+        }
+        Ok(report)
+    })
+    .await
+}
+
+/// Does something with an audit record of it.
+async fn recorded<T>(
+    cx: &Context,
+    title: String,
+    consent: Consent,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let record = audit::begin(cx, title, consent).await?;
+    let done = work.await;
+    let outcome = done.as_ref().map(drop).map_err(Clone::clone);
+    let ended = record.end(cx, &outcome).await;
+    let done = done?;
+    ended.map(|()| done)
 }
 
 fn chosen(cluster: &Cluster, only: Option<&str>) -> Result<Vec<(String, Vec<look::Listed>)>, Failure> {

@@ -16,6 +16,8 @@ const PATIENCE_MS: u64 = 600_000;
 const AGAIN_MS: u64 = 60_000;
 /// A child that lives longer is told, milliseconds; or than the interval.
 const LONG_MS: u64 = 600_000;
+/// A server is to be taken over so often before it is left alone for a while.
+const ATTEMPTS: u32 = 5;
 /// Nothing saved for so many intervals is told.
 const LATE: u64 = 3;
 
@@ -89,6 +91,10 @@ pub struct Governor {
     tried: BTreeMap<(Addr, Does), u64>,
     gone: BTreeMap<Addr, u64>,
     asked: BTreeSet<(Addr, Does)>,
+    /// Since when a server is known: what was not saved before that is nobody's fault here.
+    known: BTreeMap<Addr, u64>,
+    /// How often a server was to be taken over in vain, and when last.
+    taking: BTreeMap<Addr, (u32, u64)>,
     /// Whose slaves went on last, if nobody has been saved since.
     last: Option<Addr>,
     now_ms: u64,
@@ -115,8 +121,13 @@ impl Governor {
         self.now_ms = now_ms;
         self.note(host, now_ms);
         let mut decision = Decision { plights: self.plights(host, policy), ..Decision::default() };
-        let take = host.instances.iter().filter(|one| wants_taking(one));
-        decision.orders = take.map(|one| Order::TakeOver(one.addr.clone())).collect();
+        for instance in &host.instances {
+            match self.take(instance, now_ms) {
+                Take::Done => {}
+                Take::Now => decision.orders.push(Order::TakeOver(instance.addr.clone())),
+                Take::Refused => decision.plights.push((instance.addr.clone(), Plight::Unruly)),
+            }
+        }
         if !decision.orders.is_empty() {
             return decision;
         }
@@ -153,14 +164,35 @@ impl Governor {
         decision
     }
 
+    /// Whether it forks on its own, or its settings have not been kept. One that refuses is left alone for a while, so that
+    /// the others are not kept waiting for good.
+    fn take(&mut self, instance: &Instance, now_ms: u64) -> Take {
+        let Some(said) = instance.heard().filter(|said| said.settings.is_some() && !said.loading) else {
+            return Take::Done;
+        };
+        if instance.kept.is_some() && said.own_reasons().is_empty() {
+            self.taking.remove(&instance.addr);
+            return Take::Done;
+        }
+        let (times, at) = self.taking.entry(instance.addr.clone()).or_default();
+        if *times >= ATTEMPTS && now_ms.saturating_sub(*at) < AGAIN_MS {
+            return Take::Refused;
+        }
+        (*times, *at) = (times.saturating_add(1), now_ms);
+        Take::Now
+    }
+
     fn note(&mut self, host: &Host, now_ms: u64) {
         let known = |addr: &Addr| host.instances.iter().any(|one| &one.addr == addr);
         self.gone.retain(|addr, _| known(addr));
         self.waiting.retain(|addr, _| known(addr));
         self.admitted.retain(|addr, _| known(addr));
         self.tried.retain(|(addr, _), _| known(addr));
+        self.taking.retain(|addr, _| known(addr));
+        self.known.retain(|addr, _| known(addr));
         for instance in &host.instances {
             let addr = &instance.addr;
+            self.known.entry(addr.clone()).or_insert(now_ms);
             match &instance.said {
                 Err(unheard) if unheard.refused => {
                     self.gone.entry(addr.clone()).or_insert(now_ms);
@@ -231,9 +263,12 @@ impl Governor {
                 add(Plight::Failed(Does::Save));
             } else if said.aof && said.rewrite_failed {
                 add(Plight::Failed(Does::Rewrite));
-            } else if saves && said.changes > 0 && said.saved_ago_ms > policy.interval_ms.saturating_mul(LATE)
-            {
-                add(Plight::Late(said.saved_ago_ms));
+            } else if saves && said.changes > 0 {
+                let known = self.known.get(&instance.addr).map_or(0, |at| self.now_ms.saturating_sub(*at));
+                let late = policy.interval_ms.saturating_mul(LATE);
+                if said.saved_ago_ms.min(known) > late {
+                    add(Plight::Late(said.saved_ago_ms));
+                }
             }
         }
         found
@@ -328,10 +363,12 @@ impl Wish {
     }
 }
 
-/// It would fork on its own, or its settings have not been kept.
-fn wants_taking(instance: &Instance) -> bool {
-    let Some(said) = instance.heard().filter(|said| said.settings.is_some() && !said.loading) else {
-        return false;
-    };
-    instance.kept.is_none() || !said.own_reasons().is_empty()
+/// What is to be done about a server's settings.
+enum Take {
+    /// Nothing.
+    Done,
+    /// They are to be changed.
+    Now,
+    /// They cannot be changed.
+    Refused,
 }

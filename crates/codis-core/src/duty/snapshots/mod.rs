@@ -14,6 +14,8 @@ mod preview;
 mod rules;
 
 #[cfg(test)]
+mod cases;
+#[cfg(test)]
 mod simulation;
 
 use std::collections::BTreeMap;

@@ -7,12 +7,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-const STEP_MS: u64 = 500;
+pub(super) const STEP_MS: u64 = 500;
 const MEMORY: u64 = 1000;
 
 /// What may happen to a server between two looks.
 #[derive(Debug, Clone, Copy)]
-enum Event {
+pub(super) enum Event {
     Nothing,
     /// A slave comes that wants a whole copy.
     SlaveComes,
@@ -27,21 +27,21 @@ enum Event {
 }
 
 #[derive(Debug, Clone)]
-struct Server {
-    said: Said,
+pub(super) struct Server {
+    pub(super) said: Said,
     kept: Option<Kept>,
     /// For how long each slave has waited, milliseconds.
-    waits: Vec<u64>,
+    pub(super) waits: Vec<u64>,
     /// How much longer its child lives, milliseconds.
-    child_ms: u64,
+    pub(super) child_ms: u64,
     /// How long its children live, milliseconds.
     takes_ms: u64,
     hangs: bool,
-    forks: u64,
+    pub(super) forks: u64,
 }
 
 impl Server {
-    fn new(n: usize, takes_ms: u64) -> Self {
+    pub(super) fn new(n: usize, takes_ms: u64) -> Self {
         let aof = n.is_multiple_of(2);
         let save = if n < 2 { "" } else { "900 1" };
         let settings = [
@@ -65,20 +65,20 @@ impl Server {
         Self { said, kept: None, waits: Vec::new(), child_ms: 0, takes_ms, hangs: false, forks: 0 }
     }
 
-    fn setting(&self, name: &str) -> &str {
+    pub(super) fn setting(&self, name: &str) -> &str {
         self.said.settings.as_ref().and_then(|all| all.get(name)).map_or("", String::as_str)
     }
 
-    fn set(&mut self, name: &str, value: &str) {
+    pub(super) fn set(&mut self, name: &str, value: &str) {
         self.said.settings.as_mut().unwrap().insert(name.to_owned(), value.to_owned());
     }
 
-    fn fork(&mut self) {
+    pub(super) fn fork(&mut self) {
         self.child_ms = self.takes_ms;
         self.forks += 1;
     }
 
-    fn happens(&mut self, event: Event) {
+    pub(super) fn happens(&mut self, event: Event) {
         self.hangs = false;
         match event {
             Event::Nothing => {}
@@ -95,7 +95,7 @@ impl Server {
     }
 
     /// Time passes; what a server does on its own, it does.
-    fn goes_on(&mut self) {
+    pub(super) fn goes_on(&mut self) {
         self.said.saved_ago_ms += STEP_MS;
         if self.child_ms > 0 {
             self.child_ms = self.child_ms.saturating_sub(STEP_MS);
@@ -125,11 +125,11 @@ impl Server {
     }
 }
 
-fn addr(n: usize) -> Addr {
+pub(super) fn addr(n: usize) -> Addr {
     format!("10.0.7.51:{}", 6381 + n).parse().unwrap()
 }
 
-fn look(servers: &[Server]) -> Host {
+pub(super) fn look(servers: &[Server]) -> Host {
     let instance = |(n, server): (usize, &Server)| Instance {
         addr: addr(n),
         group: GroupId(n as u32 + 1),
@@ -144,7 +144,7 @@ fn look(servers: &[Server]) -> Host {
     Host { name: "10.0.7.51".to_owned(), memory: MEMORY, instances }
 }
 
-fn carry_out(servers: &mut [Server], order: &Order) {
+pub(super) fn carry_out(servers: &mut [Server], order: &Order) {
     let of: BTreeMap<Addr, usize> = (0..servers.len()).map(|n| (addr(n), n)).collect();
     match order {
         Order::TakeOver(addr) => {
@@ -183,7 +183,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn policy() -> SnapshotsPolicy {
+pub(super) fn policy() -> SnapshotsPolicy {
     SnapshotsPolicy { interval_ms: 10_000, ..SnapshotsPolicy::default() }
 }
 
@@ -253,162 +253,4 @@ proptest! {
             prop_assert!(server.waits.iter().all(|ms| *ms < 30_000), "{:?}", server.waits);
         }
     }
-}
-
-fn four() -> Vec<Server> {
-    (0..4).map(|n| Server::new(n, 1000)).collect()
-}
-
-/// Servers that are taken over, and a governor that has seen them.
-fn governed() -> (Vec<Server>, Governor) {
-    let (mut servers, mut governor) = (four(), Governor::default());
-    for _ in 0..3 {
-        for order in governor.next(&look(&servers), &policy(), 0).orders {
-            carry_out(&mut servers, &order);
-        }
-    }
-    (servers, governor)
-}
-
-#[test]
-fn settings_come_before_anything_else() {
-    let servers = four();
-    let decision = Governor::default().next(&look(&servers), &policy(), 0);
-    let expected: Vec<Order> = (0..4).map(|n| Order::TakeOver(addr(n))).collect();
-    assert_eq!(decision.orders, expected);
-    let (servers, _) = governed();
-    assert!(servers.iter().all(|server| server.setting("repl-diskless-sync-delay") == "60"));
-}
-
-#[test]
-fn what_does_not_fit_is_put_off_and_told_and_the_others_go_on() {
-    let (mut servers, mut governor) = governed();
-    for server in &mut servers {
-        (server.said.changes, server.said.saved_ago_ms) = (1, 20_000);
-    }
-    servers[2].said.rss = 450;
-    servers[2].said.saved_ago_ms = 25_000;
-    let decision = governor.next(&look(&servers), &policy(), 1000);
-    let no_room = Plight::NoRoom { needs: 450, free: Some(250), sync: false };
-    assert_eq!(decision.plights, [(addr(2), no_room)]);
-    assert!(matches!(&decision.orders[..], [Order::Fork(other, _)] if *other != addr(2)), "{decision:?}");
-    servers[2].said.rss = 200;
-    let decision = governor.next(&look(&servers), &policy(), 2000);
-    assert_eq!(decision.orders, [Order::Fork(addr(2), Does::Save)]);
-    // A host whose memory nobody knows has no room for anybody.
-    let decision = governor.next(&Host { memory: 0, ..look(&servers) }, &policy(), 3000);
-    assert!(decision.orders.is_empty() && !decision.plights.is_empty());
-}
-
-#[test]
-fn slaves_go_first_and_wait_no_longer_than_somebody_cares() {
-    let (mut servers, mut governor) = governed();
-    servers[3].fork();
-    servers[3].child_ms = 200_000;
-    servers[1].happens(Event::SlaveComes);
-    let mut now_ms = 0;
-    // While another one has a child, the wait is prolonged, never by more than is needed.
-    while servers[3].child_ms > STEP_MS {
-        for order in governor.next(&look(&servers), &policy(), now_ms).orders {
-            assert!(matches!(order, Order::Delay(..)), "{order:?}");
-            carry_out(&mut servers, &order);
-        }
-        servers.iter_mut().for_each(Server::goes_on);
-        now_ms += STEP_MS;
-        let delay: u64 = servers[1].setting("repl-diskless-sync-delay").parse().unwrap();
-        assert!(delay <= now_ms / 1000 + 2 * HOLD_S + 1, "{delay} after {now_ms} ms");
-        assert_eq!(servers[1].forks, 0);
-    }
-    servers[3].goes_on();
-    servers[3].said.changes = 1;
-    servers[3].said.saved_ago_ms = 1_000_000;
-    let decision = governor.next(&look(&servers), &policy(), now_ms);
-    assert_eq!(decision.orders, [Order::Admit(addr(1))]);
-    carry_out(&mut servers, &decision.orders[0]);
-    let decision = governor.next(&look(&servers), &policy(), now_ms + 100);
-    assert!(decision.orders.is_empty() && decision.waits.is_some(), "{decision:?}");
-    servers[1].goes_on();
-    assert_eq!(servers[1].forks, 1);
-    let decision = governor.next(&look(&servers), &policy(), now_ms + 500);
-    assert_eq!(decision.orders, [Order::Delay(addr(1), HOLD_S)]);
-}
-
-#[test]
-fn slaves_that_come_again_and_again_leave_turns_to_others() {
-    let (mut servers, mut governor) = governed();
-    let mut now_ms = 0;
-    for _ in 0..200 {
-        if servers[1].waits.is_empty() {
-            servers[1].happens(Event::SlaveComes);
-        }
-        servers[3].said.changes = 1;
-        servers[3].said.saved_ago_ms += 10_000;
-        for order in governor.next(&look(&servers), &policy(), now_ms).orders {
-            carry_out(&mut servers, &order);
-        }
-        servers.iter_mut().for_each(Server::goes_on);
-        now_ms += STEP_MS;
-    }
-    let (copies, saves) = (servers[1].forks, servers[3].forks);
-    assert!(copies >= 5 && saves >= 5, "{copies} copies, {saves} saves");
-}
-
-#[test]
-fn slaves_that_do_not_fit_go_on_after_a_while() {
-    let (mut servers, mut governor) = governed();
-    servers[1].said.rss = 600;
-    servers[1].happens(Event::SlaveComes);
-    let mut plights = 0;
-    for step in 0..700 {
-        let decision = governor.next(&look(&servers), &policy(), step * 1000);
-        plights += decision.plights.len();
-        if decision.orders == [Order::Admit(addr(1))] {
-            assert!(step >= 600 && plights > 590, "{step} {plights}");
-            return;
-        }
-        for order in decision.orders {
-            assert!(matches!(order, Order::Delay(..)), "{order:?}");
-            carry_out(&mut servers, &order);
-        }
-    }
-    panic!("the slave waits for ever");
-}
-
-#[test]
-fn a_server_that_has_gone_holds_the_others_up_for_a_minute_and_one_that_hangs_as_long_as_it_does() {
-    let (servers, mut governor) = governed();
-    let due = |refused: bool| {
-        let mut host = look(&servers);
-        host.instances[3].said = Err(Unheard { refused, why: "connection refused".to_owned() });
-        if let Ok(said) = &mut host.instances[1].said {
-            (said.changes, said.saved_ago_ms) = (1, 20_000);
-        }
-        host
-    };
-    assert!(governor.next(&due(true), &policy(), 0).waits.unwrap().contains("has gone"));
-    assert!(governor.next(&due(false), &policy(), 70_000).waits.unwrap().contains("does not say"));
-    assert!(governor.next(&due(true), &policy(), 80_000).waits.is_some());
-    assert_eq!(governor.next(&due(true), &policy(), 141_000).orders, [Order::Fork(addr(1), Does::Save)]);
-}
-
-#[test]
-fn whoever_is_asked_for_is_saved_once_due_or_not() {
-    let (mut servers, mut governor) = governed();
-    governor.ask(&look(&servers), &policy());
-    let mut forked = Vec::new();
-    for step in 0..40 {
-        for order in governor.next(&look(&servers), &policy(), step * 1000).orders {
-            carry_out(&mut servers, &order);
-            forked.extend(match order {
-                Order::Fork(addr, does) => Some((addr, does)),
-                _ => None,
-            });
-        }
-        servers.iter_mut().for_each(Server::goes_on);
-    }
-    forked.sort();
-    let expected =
-        [(0, Does::Rewrite), (1, Does::Save), (2, Does::Save), (2, Does::Rewrite), (3, Does::Save)];
-    assert_eq!(forked, expected.map(|(n, does)| (addr(n), does)));
-    assert_eq!(governor.asked().count(), 0);
 }
