@@ -122,10 +122,10 @@ impl Follower {
         if let Some(other) = self.register().await? {
             return Ok(Attempt::Taken(other));
         }
-        // From here on our fence holds up whatever needs confirmation, and anything published after
-        // the newest of these is looked at.
+        // From here on our fence holds up whatever needs confirmation, and anything published besides
+        // these is looked at.
         let (actions, _) = self.product.watch_actions().await?;
-        self.seen = actions.last().copied();
+        self.seen = actions.into_iter().collect();
         let state = self.go_online(self.auto_online || !first).await?;
         if state == ProxyState::Online {
             self.load_all().await?;

@@ -21,6 +21,7 @@ mod routes;
 mod watch;
 mod witness;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -84,7 +85,7 @@ pub(crate) async fn run(
         access,
         view: View::empty(),
         membership: 0,
-        seen: None,
+        seen: BTreeSet::new(),
         holding: Holding::new(),
         lost: None,
         fenced: false,
@@ -162,8 +163,8 @@ struct Follower {
     view: View,
     /// Counts our registrations.
     membership: u64,
-    /// The newest action that was looked at.
-    seen: Option<u64>,
+    /// The actions that were there when all of them had been looked at.
+    seen: BTreeSet<u64>,
     /// Groups that are held back.
     holding: Holding,
     /// Since when the store has not answered.

@@ -211,20 +211,25 @@ impl Follower {
     }
 
     /// Applies all actions that have come since the last look, in one go: what counts is what the
-    /// store says now. Those that list us are acknowledged when the table is in use.
+    /// store says now. Those that list us are acknowledged when the table is in use. A number is drawn before its action
+    /// appears, so one may come after a higher one of somebody else.
     async fn follow_actions(
         &mut self,
         seqs: &[u64],
         installing: &mut FuturesUnordered<Installing>,
     ) -> Result<(), StoreError> {
-        if let (Some(newest), Some(seen)) = (seqs.last(), self.seen)
-            && *newest < seen
+        if let (Some(newest), Some(seen)) = (seqs.last(), self.seen.last())
+            && newest < seen
         {
             tracing::warn!(newest, seen, "the numbers of actions have begun anew");
-            self.seen = None;
+            self.seen.clear();
+        }
+        let new: Vec<u64> = seqs.iter().copied().filter(|seq| !self.seen.contains(seq)).collect();
+        if new.is_empty() {
+            return Ok(());
         }
         let mut actions = Vec::new();
-        for &seq in seqs.iter().filter(|&&seq| self.seen.is_none_or(|seen| seq > seen)) {
+        for seq in new {
             match self.product.action(seq).await {
                 Ok(Some(action)) => actions.push((seq, action)),
                 Ok(None) => {}
@@ -234,9 +239,6 @@ impl Follower {
                 Err(error) => return Err(error),
             }
         }
-        let Some(&newest) = seqs.last().filter(|&&newest| self.seen.is_none_or(|seen| newest > seen)) else {
-            return Ok(());
-        };
         let mut change = Change::default();
         for (seq, action) in &actions {
             tracing::info!(seq, kind = action.kind.type_name(), "action");
@@ -248,7 +250,7 @@ impl Follower {
         } else {
             self.load_some(change.slots, &change.groups).await?
         };
-        self.seen = Some(newest);
+        self.seen = seqs.iter().copied().collect();
         let acks = actions.iter().filter(|(_, action)| is_receiver(action, &self.own));
         let acks = acks.filter(|(seq, action)| {
             let blind = unread.iter().find(|slot| concerns(&action.kind, **slot));

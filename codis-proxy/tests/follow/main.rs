@@ -55,6 +55,7 @@ on_local_store![
     resp3::a_lost_request_in_resp3_holds_its_slot_back,
     stories::registers_as_the_originals_do,
     stories::acknowledges_every_action_in_one_go,
+    stories::follows_an_action_that_comes_after_a_later_one,
     stories::holds_a_slot_back_and_lets_it_go,
     stories::what_a_killed_client_has_asked_for_is_not_done,
     stories::moves_keys_on_demand,

@@ -2,6 +2,7 @@
 
 use codis_admin::AdminClient;
 use codis_core::{ActionKind, GroupId, ProxyKind, ProxyState, Slot, SlotId, SlotSet, slot_of_key};
+use codis_store::{Acl, CreateMode};
 use codis_testkit::{Reply, eventually, eventually_async};
 
 use crate::fixture::{Fixture, SOON, ask, stats};
@@ -71,6 +72,25 @@ pub(crate) async fn acknowledges_every_action_in_one_go(url: &str) {
     }
     let digests = [stats(&proxies[0]).await.slots_digest, stats(&proxies[1]).await.slots_digest];
     assert_eq!(digests[0], digests[1]);
+}
+
+/// Two who publish at the same time draw their numbers before either action appears.
+pub(crate) async fn follows_an_action_that_comes_after_a_later_one(url: &str) {
+    let fixture = Fixture::new(url).await;
+    let _proxy = fixture.start("p1");
+    let (store, root) = (fixture.product.store(), fixture.product.root());
+    let numbers = format!("{root}/ActionResponse/");
+    let drawn = store.create(&numbers, b"first", CreateMode::PersistentSequential, Acl::Dir).await.unwrap();
+    let number = drawn.strip_prefix(&numbers).unwrap();
+    let later =
+        fixture.publish_confirmed(ActionKind::GroupChanged { group: GroupId(1), servers: None }).await;
+    let action = fixture.node(&format!("actions/{later:010}")).await.unwrap();
+    store
+        .create(&format!("{root}/actions/{number}"), &action.data, CreateMode::Persistent, Acl::File)
+        .await
+        .unwrap();
+    let acks = fixture.product.await_acks(number.parse().unwrap(), &["p1".parse().unwrap()], SOON).await;
+    assert_eq!(acks.unwrap().acked.len(), 1, "action {number} after {later}");
 }
 
 pub(crate) async fn holds_a_slot_back_and_lets_it_go(url: &str) {

@@ -41,7 +41,7 @@ fn is_long() -> bool {
 /// An agent that says how long each step took.
 fn agent(product: &Product) -> Process {
     let path = product.home().write("pauses.toml", QUICK).unwrap().display().to_string();
-    product.ctl_start(&["agent", "run", "-vv", "--config", &path])
+    product.ctl_start_with(&[("NO_COLOR", "1")], &["agent", "run", "-vv", "--config", &path])
 }
 
 async fn switches(store: Store, by: By, load: Load, usual: usize) {
