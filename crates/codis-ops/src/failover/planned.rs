@@ -44,14 +44,17 @@ pub(super) async fn hold(work: &Work<'_>, saga: Versioned<Saga>) -> Result<(), F
     work.put(&saga, |saga| saga.stage = Stage::Hold).await.map(drop)
 }
 
-/// Waits until the slave is in the master's history, linked and near.
+/// Waits until the slave is in the master's history, linked and near, and gets what is written: one that has just been attached
+/// gets nothing until it has answered for the first time, up to a second later.
 async fn ready(work: &Work<'_>, saga: &Saga) -> Result<(), Failure> {
     let what = format!("cannot make {} the master of group {}", saga.new, saga.group);
     let mut old = work.lead.connect(work.cx, &saga.old, PATIENCE).await?;
     let mut new = work.lead.connect(work.cx, &saga.new, PATIENCE).await?;
     let begun = Instant::now();
+    let mut mark = None;
     loop {
         let (ahead, behind) = both(&mut old, &mut new, &what).await?;
+        let mark = *mark.get_or_insert(ahead.offset);
         if !ahead.is_master {
             let why = format!("{} is listed as master and is a slave itself", saga.old);
             return Err(Failure::new(FailureKind::Unsafe, what, &saga.old, why));
@@ -60,7 +63,10 @@ async fn ready(work: &Work<'_>, saga: &Saga) -> Result<(), Failure> {
             // One that an earlier attempt has detached; nobody wrote to it, for the store names the old one.
             work.note(format!("{} is detached already; it is attached again first", saga.new));
             take_role(&mut new, Some(&saga.old), &ahead, &behind, &what).await?;
-        } else if follows(&behind, &saga.old, &ahead) && ahead.offset.saturating_sub(behind.offset) < NEAR {
+        } else if follows(&behind, &saga.old, &ahead)
+            && behind.offset >= mark
+            && ahead.offset.saturating_sub(behind.offset) < NEAR
+        {
             return Ok(());
         }
         if begun.elapsed() > LINK {
