@@ -38,8 +38,11 @@ const BEAT: Duration = Duration::from_secs(1);
 const BUSY: Duration = Duration::from_secs(8);
 /// One attempt at it; between two of them the heart beats.
 const ATTEMPT: Duration = Duration::from_millis(50);
-/// A commit follows the event of its log write after a sync of the disk: look again after 1, 2, 4 ... 32 ms.
-const SECOND_LOOKS: u32 = 6;
+/// A commit follows the event of its log write after a sync of the disk: for so long it is looked for. Several may be on their way,
+/// so one that shows does not end it.
+const COMMIT: Duration = Duration::from_millis(500);
+/// Shortest and longest pause between two such looks: as long as the event is old.
+const COMMIT_LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(32));
 /// Calls done between two looks around.
 const BATCH: usize = 64;
 
@@ -137,10 +140,10 @@ impl Engine {
     /// Serves calls until all handles are gone.
     pub(super) fn run(mut self, notice: &Notice, jobs: &mut mpsc::Receiver<Job>) {
         let mut probe = Instant::now() + PROBE;
-        let mut looks = 0;
+        let mut written = None;
         loop {
             let idle = if notice.is_deaf() { LOOK_OFTEN } else { LOOK };
-            let pause = if jobs.is_empty() { pause(looks, idle) } else { Duration::ZERO };
+            let pause = if jobs.is_empty() { pause(written, idle) } else { Duration::ZERO };
             let noticed = match notice.wait(pause) {
                 Ok(noticed) => noticed,
                 Err(error) => {
@@ -159,11 +162,10 @@ impl Engine {
                     }
                 }
             }
-            looks = if noticed.written { SECOND_LOOKS } else { looks.saturating_sub(1) };
-            let others = self.others_committed();
-            if others {
-                looks = 0;
+            if noticed.written {
+                written = Some(Instant::now());
             }
+            let others = self.others_committed();
             if others || self.committed {
                 self.committed = false;
                 self.look_around();
@@ -366,11 +368,11 @@ impl Engine {
     }
 }
 
-/// How long to wait when nothing is to do: short after a log write whose commit has not shown yet.
-fn pause(looks: u32, idle: Duration) -> Duration {
-    match looks {
-        0 => idle,
-        left => Duration::from_millis(1 << (SECOND_LOOKS - left)),
+/// How long to wait when nothing is to do: short after a log write whose commit may not have shown yet.
+fn pause(written: Option<Instant>, idle: Duration) -> Duration {
+    match written.map(|at| at.elapsed()) {
+        Some(since) if since < COMMIT => since.clamp(COMMIT_LOOK.0, COMMIT_LOOK.1).min(idle),
+        _ => idle,
     }
 }
 
