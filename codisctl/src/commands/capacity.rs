@@ -115,7 +115,7 @@ impl Line {
             let max = units::bytes(max);
             remarks.push(format!("maxmemory of {servers} ({max}) is more than the host has"));
         }
-        if self.max.is_none() {
+        if self.max.is_none() && (self.silent.len() as u64) < self.instances {
             remarks.push("a server without maxmemory may fill it at any time".to_owned());
         }
         if !self.silent.is_empty() {

@@ -13,6 +13,7 @@ mod plans;
 mod requests;
 mod settings;
 mod size;
+mod snapshots;
 mod support;
 mod terminal;
 mod upkeep;

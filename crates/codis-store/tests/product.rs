@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use codis_core::duty::snapshots::Kept;
 use codis_core::notice::{Alert, Facts, Kind, Record, Silence};
 use codis_core::{
     Action, ActionKind, Extra, GoTask, GroupId, LockEntry, Move, MoveState, Proxy, ProxyId, ProxyState, Role,
@@ -34,6 +35,8 @@ on_both_stores! {
     a_witness_goes_with_its_session,
     alerts_are_changed_together_and_by_compare_and_set,
     a_silence_is_replaced_and_goes,
+    settings_of_servers_are_kept_by_compare_and_set,
+    a_host_has_one_governor,
 }
 
 pub(crate) const ROOT: &str = "/zk/codis/db_test";
@@ -682,4 +685,46 @@ async fn a_silence_is_replaced_and_goes(ground: Ground) {
     product.delete_silence(&silences[0]).await.unwrap();
     product.delete_silence(&silences[0]).await.unwrap();
     assert!(product.alert_book().await.unwrap().silences.is_empty());
+}
+
+async fn settings_of_servers_are_kept_by_compare_and_set(ground: Ground) {
+    let product = product(&ground).await;
+    assert!(product.kept().await.unwrap().found.is_empty());
+    let kept = Kept {
+        addr: "10.0.7.51:6381".parse().unwrap(),
+        settings: [("save".to_owned(), "900 1".to_owned())].into(),
+        standing: false,
+        by: "ops:1".to_owned(),
+        ts_ms: 5,
+        extra: Extra(vec![("later".to_owned(), "1".to_owned())]),
+    };
+    product.keep(&kept).await.unwrap();
+    assert_eq!(product.keep(&kept).await.unwrap_err().kind, ErrorKind::NodeExists);
+    let read = product.kept_of(&kept.addr).await.unwrap().unwrap();
+    assert_eq!(read.value, kept);
+    let standing = Versioned::new(Kept { standing: true, ..kept.clone() }, read.version);
+    product.keep_anew(&standing).await.unwrap();
+    assert_eq!(product.keep_anew(&standing).await.unwrap_err().kind, ErrorKind::BadVersion);
+    assert_eq!(product.forget_kept(&read).await.unwrap_err().kind, ErrorKind::BadVersion);
+    let all = product.kept().await.unwrap();
+    assert_eq!(all.found[&kept.addr].value, standing.value);
+    product.forget_kept(&all.found[&kept.addr]).await.unwrap();
+    product.forget_kept(&all.found[&kept.addr]).await.unwrap();
+    assert_eq!(product.kept_of(&kept.addr).await.unwrap(), None);
+    put(product.store(), &format!("{ROOT}/snapshots/10.0.7.51:6382"), "{}").await;
+    assert_eq!(product.kept().await.unwrap().gaps.len(), 1);
+}
+
+async fn a_host_has_one_governor(ground: Ground) {
+    let (one, other) = (product(&ground).await, product(&ground).await);
+    assert_eq!(one.governor("10.0.7.51").await.unwrap(), None);
+    let mut lease = one.take_governor("10.0.7.51", "ops:1").await.unwrap().unwrap();
+    let refused = other.take_governor("10.0.7.51", "ops:2").await.unwrap().unwrap_err();
+    assert_eq!((refused.owner.as_str(), refused.epoch), ("ops:1", 1));
+    let elsewhere = other.take_governor("10.0.7.52", "ops:2").await.unwrap().unwrap();
+    assert_eq!(elsewhere.epoch(), 2, "hosts share the counter");
+    lease.prove().await.unwrap();
+    one.store().close().await.unwrap();
+    eventually_async(PATIENCE, async || other.governor("10.0.7.51").await.unwrap().is_none()).await;
+    assert_eq!(other.take_governor("10.0.7.51", "ops:2").await.unwrap().unwrap().epoch(), 3);
 }

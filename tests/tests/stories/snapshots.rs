@@ -25,8 +25,12 @@ const NAMES: [&str; 5] = [
 /// Keys in each server; each takes its child a millisecond.
 const KEYS: u64 = 200;
 
+fn long() -> bool {
+    std::env::var("CODIS_LONG_STORIES").is_ok()
+}
+
 fn rounds() -> usize {
-    if std::env::var("CODIS_LONG_STORIES").is_ok() { 20 } else { 3 }
+    if long() { 20 } else { 3 }
 }
 
 /// A server whose children take a while, with its settings in a file.
@@ -88,6 +92,7 @@ fn children(pid: u32) -> Vec<u32> {
 /// Looks at the children of servers every millisecond.
 struct Sampler {
     stop: Arc<AtomicBool>,
+    crowded: Arc<AtomicBool>,
     thread: JoinHandle<Seen>,
 }
 
@@ -104,14 +109,20 @@ impl Sampler {
     fn start<'a>(servers: impl Iterator<Item = &'a RedisServer>) -> Self {
         let pids: Vec<u32> = servers.map(|server| server.process().pid()).collect();
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let crowded = Arc::new(AtomicBool::new(false));
+        let (stopped, crowd) = (Arc::clone(&stop), Arc::clone(&crowded));
         let thread = std::thread::spawn(move || {
+            let look = || pids.iter().map(|pid| children(*pid)).collect::<Vec<Vec<u32>>>();
             let mut seen = Seen { children: vec![BTreeSet::new(); pids.len()], ..Seen::default() };
             let begun = Instant::now();
             while !stopped.load(Ordering::Relaxed) {
-                let now: Vec<Vec<u32>> = pids.iter().map(|pid| children(*pid)).collect();
-                if now.iter().flatten().count() > 1 {
+                let now = look();
+                // Servers are looked at one after another: two were there at once if both still are.
+                let still =
+                    || look().into_iter().flatten().filter(|pid| now.iter().any(|all| all.contains(pid)));
+                if now.iter().flatten().count() > 1 && still().count() > 1 {
                     seen.together.push(format!("{:?}: {now:?}", begun.elapsed()));
+                    crowd.store(true, Ordering::Relaxed);
                 }
                 for (all, now) in seen.children.iter_mut().zip(now) {
                     all.extend(now);
@@ -121,7 +132,7 @@ impl Sampler {
             }
             seen
         });
-        Self { stop, thread }
+        Self { stop, crowded, thread }
     }
 
     fn end(self) -> Seen {
@@ -215,11 +226,14 @@ fn four_servers_of_a_host_never_have_two_children_at_once() {
     let traffic = Traffic::on(&product, &slave);
     // Left to themselves they do: so the sampler can see it.
     let alone = Sampler::start(masters());
-    eventually(SOON, || masters().filter(|server| !children(server.process().pid()).is_empty()).count() > 1);
+    eventually(SOON, || alone.crowded.load(Ordering::Relaxed));
     assert!(!alone.end().together.is_empty());
 
-    let agent = product.agent(&format!("{AGENT}[duty.snapshots]\non = true\ninterval = \"2s\"\n"), &[]);
+    let duty = format!("{AGENT}[duty.snapshots]\non = true\ninterval = \"2s\"\n");
+    let agent = product.agent(&duty, &[]);
     until_taken_over(&product, &agent);
+    // In the long form the agent dies half-way, and another one goes on.
+    let heir = long().then(|| product.agent(&duty, &[]));
     let copies = info(&product.groups[0].master, "sync_full");
     let begun = Instant::now();
     let sampler = Sampler::start(masters());
@@ -237,7 +251,11 @@ fn four_servers_of_a_host_never_have_two_children_at_once() {
             assert!(Instant::now() < end, "round {round}: {at_first:?} {now:?}\n{}", agent.log());
             std::thread::sleep(Duration::from_millis(50));
         }
+        if heir.is_some() && round == rounds() as u64 / 2 {
+            agent.kill();
+        }
     }
+    let agent = heir.unwrap_or(agent);
     let seen = sampler.end();
     let took = begun.elapsed();
     let counts: Vec<usize> = seen.children.iter().map(BTreeSet::len).collect();
@@ -270,10 +288,10 @@ fn four_servers_of_a_host_never_have_two_children_at_once() {
 
 #[test]
 fn a_change_of_master_sets_what_servers_get_when_they_are_let_go() {
-    need!("redis");
+    need!("redis", "zookeeper");
     let master = RedisServer::builder().config("save", "900 1").in_file().start();
     let slave = RedisServer::builder().config("save", "900 1").in_file().slave_of(&master).start();
-    let product = Product::start(Store::local(), vec![Servers { master, slaves: vec![slave] }], 0);
+    let product = Product::start(Store::zk(), vec![Servers { master, slaves: vec![slave] }], 0);
     let (master, slave) = (&product.groups[0].master, &product.groups[0].slaves[0]);
     let settings = AGENT.replace("[ha]\n", "[ha]\nmaster_save = \"77 7\"\nslave_save = \"88 8\"\n");
     let agent = product.agent(&format!("{settings}[duty.snapshots]\non = true\n"), &[]);

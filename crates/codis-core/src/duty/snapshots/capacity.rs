@@ -16,7 +16,7 @@ pub struct Capacity {
     pub silent: Vec<Addr>,
     /// Bytes that its servers have.
     pub used: u64,
-    /// What its servers may use together; `None` if one has no limit.
+    /// What its servers may use together; `None` if one has no limit, or none answers.
     pub max: Option<u64>,
     /// What a child may need: as much as the largest server.
     pub needs: u64,
@@ -50,7 +50,7 @@ pub fn capacity(host: &Host, policy: &SnapshotsPolicy) -> Capacity {
         instances: count,
         silent: host.instances.iter().filter(|one| one.said.is_err()).map(|one| one.addr.clone()).collect(),
         used,
-        max: limits.sum(),
+        max: limits.sum::<Option<u64>>().filter(|max| *max > 0),
         needs,
         largest: largest.map(|(_, instance)| instance.addr.clone()),
         fill,
