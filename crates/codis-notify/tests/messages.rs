@@ -92,7 +92,7 @@ fn alerts() -> Vec<(&'static str, Alert)> {
                 keys_before: 3_250_118,
                 keys: 0,
                 slave: Some(addr("10.0.7.52:6385")),
-                done: "10.0.7.52:6385 takes over".into(),
+                why: None,
             },
         ),
         (

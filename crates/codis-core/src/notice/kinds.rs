@@ -3,8 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use super::fact::{Fact, Trouble, Unsaved};
-use crate::ha::Loss;
-use crate::{Addr, GroupId, ParseError, Role, Severity};
+use crate::{Addr, GroupId, ParseError, Role, Severity, ha::Loss};
 
 /// Makes the enum of the kinds, the enum of their values, and the way to text and back from one list.
 macro_rules! kinds {
@@ -179,10 +178,10 @@ kinds! {
         keys_before: u64,
         /// Keys it has.
         keys: u64,
-        /// The slave that still has its keys.
+        /// The slave that still has its keys, and takes its place.
         slave: Option<Addr>,
-        /// What was done about it.
-        done: String,
+        /// Why it does not.
+        why: Option<String>,
     }
     /// A server fills its memory.
     Memory "memory" Warning false {

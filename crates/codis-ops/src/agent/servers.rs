@@ -202,7 +202,10 @@ impl State {
                 _ => {}
             }
             self.held = Some((facts.run_id.clone(), facts.keys));
-            self.furthest = Some((facts.history.clone(), facts.offset));
+            // Of one that has lost its data that history counts in which it had them: who follows the new one is empty, too.
+            if self.emptied.is_none() {
+                self.furthest = Some((facts.history.clone(), facts.offset));
+            }
         }
         self.facts = Some((Instant::now(), facts));
     }
@@ -266,7 +269,13 @@ mod tests {
     use super::*;
 
     fn facts(run_id: &str, keys: u64) -> Facts {
-        Facts { is_master: true, run_id: run_id.to_owned(), keys, offset: keys, ..Facts::default() }
+        let history = Some(format!("history-{run_id}"));
+        Facts { is_master: true, run_id: run_id.to_owned(), keys, offset: keys, history, ..Facts::default() }
+    }
+
+    fn furthest(state: &State) -> (&str, u64) {
+        let (history, offset) = state.furthest.as_ref().unwrap();
+        (history.as_deref().unwrap(), *offset)
     }
 
     #[test]
@@ -284,7 +293,9 @@ mod tests {
         assert_eq!(state.emptied, Some(900));
         state.learn(facts("c", 30));
         assert_eq!(state.emptied, Some(900), "still few");
+        assert_eq!(furthest(&state), ("history-b", 900), "its slaves are measured by what it had");
         state.learn(facts("c", 900));
         assert_eq!(state.emptied, None);
+        assert_eq!(furthest(&state), ("history-c", 900));
     }
 }

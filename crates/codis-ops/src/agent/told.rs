@@ -1,8 +1,11 @@
 //! What people should hear of masters and their slaves.
 
 use codis_core::{
-    GroupId,
-    ha::{Decision, NotNow, Observed, Policy, Saga, SagaKind, Stage, Upkeep, Verdict, decide, upkeep},
+    Addr, GroupId,
+    ha::{
+        Decision, NotNow, Observed, Picture, Policy, Saga, SagaKind, Stage, Unfit, Upkeep, Verdict, decide,
+        upkeep,
+    },
     notice::{Alert, Facts},
 };
 
@@ -42,16 +45,18 @@ impl Told {
 fn of_group(observed: &Observed, id: GroupId, policy: &Policy) -> Vec<Alert> {
     let Some(picture) = picture(observed, id, true) else { return Vec::new() };
     let mut alerts = Vec::new();
-    if let Decision::Refused { master, why } = decide(&picture, policy) {
+    let decision = decide(&picture, policy);
+    if let Decision::Refused { master, why } = &decision {
         let silent_ms =
-            observed.servers.get(&master).and_then(|view| view.silence.as_ref()).map_or(0, |s| s.ms);
-        let (reason, verdicts): (_, &[Verdict]) = match &why {
+            observed.servers.get(master).and_then(|view| view.silence.as_ref()).map_or(0, |s| s.ms);
+        let (reason, verdicts): (_, &[Verdict]) = match why {
             NotNow::NobodyFit(verdicts) => (None, verdicts),
             other => (Some(other.to_string()), &[]),
         };
         let slots = observed.cluster.slots_using(id).filter(|slot| slot.group == Some(id)).count() as u64;
-        let best =
-            verdicts.iter().filter(|verdict| verdict.same_history).max_by_key(|verdict| verdict.offset);
+        let answers = |verdict: &&Verdict| !matches!(verdict.unfit, Some(Unfit::Unreachable(_)));
+        let has_data = verdicts.iter().filter(|verdict| verdict.same_history).filter(answers);
+        let best = has_data.max_by_key(|verdict| verdict.offset);
         let facts = Facts::FailoverRefused {
             group: id,
             master: master.clone(),
@@ -73,26 +78,34 @@ fn of_group(observed: &Observed, id: GroupId, policy: &Policy) -> Vec<Alert> {
             alerts.push(Alert::new(server, observed.now_ms, facts));
         }
     }
-    if let Some(master) = picture.group.master()
-        && let Some(view) = observed.servers.get(&master.addr)
-        && let Some(keys_before) = view.emptied
-    {
-        let slave = picture.group.slaves().find(|server| {
-            let facts = observed.servers.get(&server.addr).and_then(|view| view.facts.as_ref());
-            facts.is_some_and(|facts| facts.keys > 0)
-        });
-        let facts = Facts::EmptyMaster {
-            group: id,
-            master: master.addr.clone(),
-            keys_before,
-            keys: view.facts.as_ref().map_or(0, |facts| facts.keys),
-            slave: slave.map(|server| server.addr.clone()),
-            done: if slave.is_some() { "a slave takes its place" } else { "nothing: no slave has the keys" }
-                .to_owned(),
-        };
-        alerts.push(Alert::new(&master.addr, observed.now_ms, facts));
-    }
+    alerts.extend(empty_master(observed, &picture, &decision));
     alerts
+}
+
+/// A master that has lost its data: who still has it, and what is done.
+fn empty_master(observed: &Observed, picture: &Picture<'_>, decision: &Decision) -> Option<Alert> {
+    let master = &picture.group.master()?.addr;
+    let view = observed.servers.get(master)?;
+    let keys_before = view.emptied?;
+    let keys = |addr: &Addr| observed.servers.get(addr)?.facts.as_ref().map(|facts| facts.keys);
+    // As one must have to take its place.
+    let has_them = |addr: &Addr| keys(addr).is_some_and(|keys| keys > 0 && keys * 2 >= keys_before);
+    let slave = picture.group.slaves().map(|server| &server.addr).find(|addr| has_them(addr));
+    let under_way = picture.saga.filter(|saga| !saga.stage.is_over() && &saga.old == master);
+    let (to, why) = match decision {
+        Decision::Failover(choice) => (Some(choice.new.clone()), None),
+        Decision::Refused { why, .. } => (None, Some(why.to_string())),
+        Decision::Nothing => (under_way.map(|saga| saga.new.clone()), None),
+    };
+    let facts = Facts::EmptyMaster {
+        group: picture.group.id,
+        master: master.clone(),
+        keys_before,
+        keys: keys(master).unwrap_or(0),
+        slave: to.or(slave.cloned()),
+        why,
+    };
+    Some(Alert::new(master, observed.now_ms, facts))
 }
 
 /// What has happened.

@@ -57,11 +57,16 @@ async fn rejoin(
 ) -> Result<Outcome, Failure> {
     let what = format!("cannot make {server} a slave again");
     let mut old = work.lead.connect(work.cx, server, PATIENCE).await?;
-    if diverged {
+    let is_master = old.ask().facts().await.map_err(|error| Failure::redis(&what, &error))?.master.is_none();
+    if diverged && is_master {
         write_stop::stop(&mut old, server, &what).await?;
     }
     let facts = old.ask().facts().await.map_err(|error| Failure::redis(&what, &error))?;
     drop(old);
+    if facts.master.as_ref() == Some(master) {
+        // The look was older than what was done already. What it holds is on its way to be the new master's, and not kept again.
+        return Ok(Outcome::Done);
+    }
     let kept = if diverged { Some(keep(work, server).await?) } else { None };
     if let Some(mut saga) = journal(work, group, &what).await? {
         let missed = saga.demoted.iter().find(|other| &other.addr == server);
