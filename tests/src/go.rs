@@ -78,6 +78,12 @@ impl GoProxy {
         self.lease.addr()
     }
 
+    /// The port of that address.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.lease.port()
+    }
+
     /// The running program.
     #[must_use]
     pub fn process(&self) -> &Process {

@@ -136,6 +136,14 @@ impl Relay {
         self.shared.changed.notify_all();
     }
 
+    /// Passes on what [`Relay::delay_next`] has kept; what is held stays held.
+    pub fn let_late_pass(&self) {
+        let mut state = self.shared.state();
+        state.delay = None;
+        state.links.values_mut().for_each(|link| link.delayed = false);
+        self.shared.changed.notify_all();
+    }
+
     /// How many requests [`Relay::delay_next`] has met.
     #[must_use]
     pub fn delayed(&self) -> u64 {

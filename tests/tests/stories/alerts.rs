@@ -17,7 +17,7 @@ const SOON: Duration = Duration::from_secs(40);
 const PASSWORD: &str = "hu=sh-54321";
 
 /// Quick enough for a test, slow enough for a busy machine.
-fn settings(product: &Product, mail: &SmtpServer, alert: &str) -> String {
+pub(crate) fn settings(product: &Product, mail: &SmtpServer, alert: &str) -> String {
     let secret = product.home().write("mail-password", &format!("{PASSWORD}\n")).unwrap();
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
     format!(
@@ -33,7 +33,7 @@ fn settings(product: &Product, mail: &SmtpServer, alert: &str) -> String {
     )
 }
 
-fn mail_server() -> SmtpServer {
+pub(crate) fn mail_server() -> SmtpServer {
     SmtpServer::builder().login("ops", PASSWORD).start()
 }
 
@@ -56,15 +56,17 @@ fn limit(server: &RedisServer, full: bool) {
 }
 
 /// Mails that hold all of these words, in the subject or, as one of several alerts, in the text.
-fn with(mails: &[Mail], words: &[&str]) -> Vec<Mail> {
+pub(crate) fn with(mails: &[Mail], words: &[&str]) -> Vec<Mail> {
     let holds = |mail: &&Mail| {
-        let all = format!("{}\n{}", mail.subject, mail.text);
+        // Where its lines end is of no interest.
+        let all = format!("{} {}", mail.subject, mail.text);
+        let all = all.split_whitespace().collect::<Vec<_>>().join(" ");
         words.iter().all(|word| all.contains(word))
     };
     mails.iter().filter(holds).cloned().collect()
 }
 
-async fn until_mailed(mail: &SmtpServer, agent: &Process, words: &[&str]) -> Mail {
+pub(crate) async fn until_mailed(mail: &SmtpServer, agent: &Process, words: &[&str]) -> Mail {
     let end = tokio::time::Instant::now() + SOON;
     while tokio::time::Instant::now() < end {
         if let Some(found) = with(&mail.mails(), words).pop() {

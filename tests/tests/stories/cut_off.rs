@@ -7,10 +7,11 @@
 use std::time::Duration;
 
 use codis_core::ha::{SagaKind, Stage};
-use codis_testkit::{Network, RedisBuilder, RedisServer, Reply, eventually, need};
+use codis_testkit::{Network, RedisBuilder, RedisServer, eventually, need};
 use codis_tests::{Product, Servers, Store};
 
 use crate::failover::{QUICK, addr, saga};
+use crate::support::{LISTENS, forget_told, told};
 use crate::trio::{master, server_at, servers, until_agents, until_healthy, until_over};
 
 const SOON: Duration = Duration::from_secs(40);
@@ -19,32 +20,15 @@ const QUESTIONS: [&str; 6] = ["PING", "INFO", "CONFIG GET", "CLIENT SETNAME", "C
 
 fn server() -> RedisBuilder {
     // The agent does not come from 127.0.0.1.
-    RedisServer::builder()
-        .config("protected-mode", "no")
-        .config("slowlog-log-slower-than", "0")
-        .config("slowlog-max-len", "100000")
+    let open = RedisServer::builder().config("protected-mode", "no");
+    LISTENS.iter().fold(open, |server, (name, value)| server.config(name, value))
 }
 
 /// Everything that this server was told from that address and that is no question, with the name of the connection.
 fn orders(server: &RedisServer, from: &str) -> Vec<String> {
-    let Reply::Array(Some(entries)) = server.client().call(&["SLOWLOG", "GET", "-1"]).unwrap() else {
-        panic!("a list of commands")
-    };
-    assert!(!entries.is_empty());
-    let told = entries.into_iter().filter_map(|entry| {
-        let Reply::Array(Some(fields)) = entry else { return None };
-        let [_, _, _, Reply::Array(Some(words)), client, name, ..] = &fields[..] else { return None };
-        let words: Vec<String> = words.iter().map(|word| word.text().to_uppercase()).collect();
-        let order = words.join(" ");
-        let is_question = QUESTIONS.iter().any(|question| order.starts_with(question));
-        let is_from = client.text().rsplit_once(':').is_some_and(|(ip, _)| ip == from);
-        (is_from && !is_question).then(|| format!("{}: {order}", name.text()))
-    });
-    told.collect()
-}
-
-fn forget_orders(server: &RedisServer) {
-    server.client().call(&["SLOWLOG", "RESET"]).unwrap();
+    let is_question = |order: &str| QUESTIONS.iter().any(|question| order.starts_with(question));
+    let orders = told(server).into_iter().filter(|one| one.from == from && !is_question(&one.order));
+    orders.map(|one| format!("{}: {}", one.name, one.order)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,7 +45,7 @@ async fn a_leader_that_is_cut_off_from_the_store_gives_no_orders() {
     until_agents(&product, 3).await;
 
     // A moment before its session ends: it still leads as far as anybody can tell.
-    servers(&product).into_iter().for_each(forget_orders);
+    servers(&product).into_iter().for_each(forget_told);
     network.pull();
     let old = master(&product).await;
     server_at(&mut product, &old).kill();
@@ -103,6 +87,6 @@ async fn a_leader_that_is_cut_off_from_the_store_gives_no_orders() {
     product.ctl_ok(&["group", "promote", "1", old.as_str()]);
     until_healthy(&product).await;
     assert_eq!(master(&product).await, old);
-    let told = orders(server_at(&mut product, &old), &network.addr());
-    assert!(told.iter().any(|order| order.starts_with("codis-lead-")), "{told:?}\n{}", agent.log());
+    let given = orders(server_at(&mut product, &old), &network.addr());
+    assert!(given.iter().any(|order| order.starts_with("codis-lead-")), "{given:?}\n{}", agent.log());
 }

@@ -88,9 +88,14 @@ pub(crate) struct Counting {
 
 impl Counting {
     pub(crate) fn start(proxy: &ProxyProcess, key: &str) -> Self {
+        Self::at(proxy.port(), key)
+    }
+
+    /// The same through whatever listens at this port.
+    pub(crate) fn at(port: u16, key: &str) -> Self {
         let [acknowledged, errors, longest_us] = [(); 3].map(|()| Arc::new(AtomicU64::new(0)));
         let stop = Arc::new(AtomicBool::new(false));
-        let (port, key) = (proxy.port(), key.to_owned());
+        let key = key.to_owned();
         let mine = (stop.clone(), acknowledged.clone(), errors.clone(), longest_us.clone());
         let thread = std::thread::spawn(move || {
             let (stop, acknowledged, errors, longest_us) = mine;
@@ -358,7 +363,7 @@ async fn while_the_store_is_away_nobody_is_promoted_and_nothing_ends() {
     let agent = product.agent(QUICK, &[]);
     until_led(&product).await;
     // A single agent's word counts if the proxies have trouble, too, and that only those have that are asked for something.
-    let _load = Counting::start(&product.proxies[0], "load");
+    let load = Counting::start(&product.proxies[0], "load");
     let Store::Zk(zookeeper) = &product.store else { panic!("it is a ZooKeeper") };
     zookeeper.stop();
     let group = &product.groups[0];
@@ -372,5 +377,7 @@ async fn while_the_store_is_away_nobody_is_promoted_and_nothing_ends() {
     }
     assert!(agent.is_running(), "{}", agent.log());
     zookeeper.cont();
-    until_ended(&product, &addr(&group.slaves[0])).await;
+    let ended = until_ended(&product, &addr(&group.slaves[0])).await;
+    assert_eq!((ended.kind, ended.old), (SagaKind::Failover, addr(&group.master)), "{}", agent.log());
+    until_counting(&load).await;
 }

@@ -2,61 +2,59 @@
 //!
 //! | case | what happens | staged |
 //! |---|---|---|
-//! | A1, Z1, Z2 | leaders crash at every step | `trio.rs` |
+//! | A1, Z1, Z2, Z3 | leaders crash or sleep at every step | `trio.rs` |
 //! | A2 | the candidate dies before the store names it | here |
 //! | A3 | the new master dies before the change has ended | here |
-//! | B1, B2 | a leader sleeps past its session, its orders arrive late | `trio.rs`; what was in the kernel already is put right as in B4 |
-//! | B3 | the master is out of the agents' reach as well | not here: it needs a network of its own; `failover.rs` has one that hangs and wakes up |
+//! | B1, B2 | a leader sleeps past its session, its order comes late | here, and at every write in `trio.rs` |
+//! | B3 | the master is out of the agents' reach as well | not here: nothing is wrong with it; `failover.rs` has one that hangs and wakes up |
 //! | B4 | a slave is a master in role | here |
 //! | C1 | the new master restarts | here |
-//! | D1 .. D4 | how writes are stopped | `trio.rs`: none is left behind; with Go proxies `go.rs` |
-//! | E1, E2 | a proxy may still write to the old master: the receipt stays open | here |
+//! | D1 .. D4 | a write stop outlives its leader while the master is out of reach | here |
+//! | E1, E2 | a proxy may still write to the old master: the receipt stays open, what it writes is kept | here |
 //! | F1 | the candidate restarts empty | here |
 //! | F1b | the new master restarts empty before the slaves are sent to it | here |
-//! | F2, F2b | offsets of two histories | no: the pure decision has it, in `codis-core/src/ha/candidate.rs` |
-//! | F4 | the slaves copy the empty master before anybody looks | no: nothing can be done, see `docs/failover.md` |
-//! | P1 .. P3, P5 | who ends a hold | `trio.rs`, and codis-proxy's tests of holds |
-//! | P4c | the new master dies right after a planned change | here |
-//! | P4b, P6 | a planned change while a proxy may still be writing to an old master | here: refused, with E2 |
-//! | P7 .. P9 | planned changes beside Go proxies | `go.rs` |
-//! | P10 | a request whose connection broke is not sent again | `pauses.rs`: the counters of planned changes |
+//! | F2, F2b | offsets of two histories are not compared | here |
+//! | F3 | F1 and F2 together, with leaders that crash | not here: it holds, and both are |
+//! | F4 | the slaves copy the empty master before anybody looks | `ha_mails.rs`: nothing can be done, so people are told |
+//! | P1 .. P10 | planned changes | `planned_cases.rs` |
 
 use std::time::Duration;
 
 use codis_core::SlotSet;
 use codis_core::ha::{Saga, SagaKind, Stage};
-use codis_testkit::{Process, RedisServer, eventually, eventually_async, need};
-use codis_tests::{Product, Servers, Store};
+use codis_testkit::{Process, ProxyProcess, RedisServer, Relay, eventually, eventually_async, need};
+use codis_tests::{PRODUCT, Product, Servers, Store};
 
 use crate::failover::{Counting, GROUP, QUICK, addr, group_of, saga, until_ended, until_led, until_settled};
-use crate::support::{assert_filled, fill, snapshot, until_copied};
-use crate::trio::{master, servers, until_healthy};
+use crate::outages::owner;
+use crate::support::{LISTENS, Told, assert_filled, fill, forget_told, snapshot, told, until_copied};
+use crate::trio::{master, servers, until_agents, until_healthy, until_over};
 
 const SOON: Duration = Duration::from_secs(40);
 const SLOTS: &str = "0-7";
-const KEYS: u64 = 10;
+pub(crate) const KEYS: u64 = 10;
 /// Where the leader dies: before the `.1`th write from the first one on that is described by this.
-type Point = (&'static str, &'static str);
+pub(crate) type Point = (&'static str, &'static str);
 /// A candidate is chosen, and at most told. It is the first journal of the product: the first write finds no folder for it, the second
 /// makes one, the third is the journal; what the agent says of itself may come in between.
 const CHOSEN: Point = ("failover/group_1", "5");
 /// The candidate is a master, the store does not say so yet.
 const BEFORE_STORED: Point = ("servers/group_1", "1");
 /// The store has just named the new master.
-const STORED: Point = ("servers/group_1", "2");
+pub(crate) const STORED: Point = ("servers/group_1", "2");
 
-fn slots() -> SlotSet {
+pub(crate) fn slots() -> SlotSet {
     SLOTS.parse().unwrap()
 }
 
-async fn product(slaves: usize) -> Product {
+pub(crate) async fn product(slaves: usize) -> Product {
     let product = Product::start(Store::local(), group_of(slaves), 1);
     fill(&product, &slots(), KEYS).await;
     until_copied(&product);
     product
 }
 
-fn ask(server: &RedisServer, line: &str) -> String {
+pub(crate) fn ask(server: &RedisServer, line: &str) -> String {
     server.client().call(&line.split(' ').collect::<Vec<_>>()).unwrap().text()
 }
 
@@ -78,7 +76,7 @@ fn index_of(product: &Product, wanted: &codis_core::Addr) -> usize {
 }
 
 /// An agent that would leave the group alone for a minute after a failover.
-fn patient(product: &Product) -> Process {
+pub(crate) fn patient(product: &Product) -> Process {
     product.agent(&QUICK.replace("recovery_block = \"1s\"", "recovery_block = \"1m\""), &[])
 }
 
@@ -143,6 +141,57 @@ async fn case_a3_without_agents_a_command_takes_the_place_of_the_change_that_is_
     assert_eq!(master(&product).await, other);
 }
 
+/// The leader falls asleep with an order in its hands that was right: B is to follow A. When it wakes, B is the master.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_b1_an_order_of_a_leader_that_slept_reaches_nobody() {
+    need!("redis", "zookeeper");
+    let first = RedisServer::start();
+    let server =
+        || LISTENS.iter().fold(RedisServer::builder(), |server, (name, value)| server.config(name, value));
+    let slaves = (0..2).map(|_| server().slave_of(&first).start()).collect();
+    let mut product = Product::start(Store::zk(), vec![Servers { master: first, slaves }], 1);
+    let (a, b) = (addr(&product.groups[0].slaves[0]), addr(&product.groups[0].slaves[1]));
+    // A is chosen, for certain.
+    let as_candidate = |product: &Product, yes| {
+        ask(&product.groups[0].slaves[1], &format!("CONFIG SET replica-priority {yes}"))
+    };
+    as_candidate(&product, 0);
+    let from = format!("server {b} SLAVEOF");
+    let env = [("CODIS_CRASH_FROM", &*from), ("CODIS_CRASH_AT", "1"), ("CODIS_CRASH_HOW", "stop")];
+    let sleeper = product.agent(QUICK, &env);
+    eventually(SOON, || sleeper.log().contains("this agent leads"));
+    let _others = [product.agent(QUICK, &[]), product.agent(QUICK, &[])];
+    until_agents(&product, 3).await;
+    product.groups[0].master.kill();
+    eventually(SOON, || sleeper.is_stopped());
+    assert_eq!(master(&product).await, a);
+    let connections =
+        || ask(&product.groups[0].slaves[1], "CLIENT LIST").matches("name=codis-lead-1-").count();
+    assert_eq!(connections(), 1, "over which the order would come");
+
+    let Store::Zk(zookeeper) = &product.store else { panic!("it is a ZooKeeper") };
+    zookeeper.expire(owner(&product, "agent_leader").await);
+    let done = until_over(&product, 0).await;
+    assert_eq!((done.stage, &done.new), (Stage::Ended, &a));
+    assert_eq!(connections(), 0, "closed by the next one, who has used its own");
+    product.groups[0].master.restart_alone();
+    until_healthy(&product).await;
+    as_candidate(&product, 100);
+    product.ctl_ok(&["group", "promote", "1", b.as_str()]);
+    until_healthy(&product).await;
+    let before = saga(&product).await.unwrap();
+
+    forget_told(&product.groups[0].slaves[1]);
+    sleeper.cont();
+    eventually(SOON, || sleeper.log().contains("does not lead any more"));
+    until_agents(&product, 3).await;
+    until_healthy(&product).await;
+    let orders = told(&product.groups[0].slaves[1]);
+    let late: Vec<_> = orders.iter().filter(|one| one.name.starts_with("codis-lead-1-")).collect();
+    assert!(late.is_empty() && !orders.iter().any(|one| one.order.starts_with("SLAVEOF")), "{late:?}");
+    assert_eq!((master(&product).await, saga(&product).await.unwrap().epoch), (b, before.epoch));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn case_b4_a_slave_that_is_a_master_in_role_is_attached_again() {
     need!("redis");
@@ -184,6 +233,71 @@ async fn case_c1_a_new_master_that_restarts_is_still_one() {
     };
     eventually(SOON, serves);
     assert_filled(&product, &slots(), KEYS).await;
+}
+
+/// Our write stop has no end of its own, and whoever set it has died; nobody can take it back while the master is out of reach.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_d1_a_write_stop_ends_when_its_master_is_within_reach_again() {
+    need!("redis");
+    let product = product(1).await;
+    let (old, slave) = (&product.groups[0].master, &product.groups[0].slaves[0]);
+    ask(old, "CONFIG SET min-slaves-to-write 1");
+    let from = format!("server {} CONFIG SET", old.addr());
+    let env = [("CODIS_CRASH_FROM", &*from), ("CODIS_CRASH_AT", "2")];
+    let command = product.ctl_start_with(&env, &["group", "promote", "1", &slave.addr()]);
+    eventually(SOON, || !command.is_running());
+    assert!(ask(old, "SET a b").starts_with("NOREPLICAS"), "{}", command.log());
+    old.stop();
+    // Nobody may take its place: it is there, for all but us.
+    product.ctl_ok(&["ha", "pause", "--why", "a test"]);
+    let agent = product.agent(QUICK, &[]);
+    let given_up = async || saga(&product).await.is_some_and(|saga| saga.stage == Stage::Aborted);
+    eventually_async(SOON, given_up).await;
+    old.cont();
+    eventually(SOON, || ask(old, "SET a b") == "OK");
+    until_healthy(&product).await;
+    let setting = old.client().call(&["CONFIG", "GET", "min-slaves-to-write"]).unwrap();
+    assert!(format!("{setting:?}").contains(&format!("{:?}", b"1".to_vec())), "{setting:?}\n{}", agent.log());
+    assert_eq!(master(&product).await, addr(old));
+}
+
+/// A proxy that has lost the store, and not the old master, goes on writing there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_e1_what_a_proxy_without_the_store_writes_to_the_old_master_is_kept() {
+    need!("redis", "zookeeper");
+    let mut product = Product::start(Store::zk(), group_of(1), 1);
+    let Store::Zk(zookeeper) = &product.store else { panic!("it is a ZooKeeper") };
+    let relay = Relay::to(zookeeper.port());
+    let stale = ProxyProcess::following(&format!("zk://{}", relay.addr()), PRODUCT, "px-2").start();
+    product.ctl_ok(&["proxy", "online", "px-2"]);
+    eventually(SOON, || stale.client().call(&["SET", "shared", "1"]).is_ok_and(|reply| !reply.is_error()));
+    let kept = product.home().path().join("kept");
+    let settings = format!("{QUICK}rejoin = \"manual\"\nbackup_dir = \"{}\"\n", kept.display());
+    let agents = [product.agent(&settings, &[]), product.agent(&settings, &[])];
+    until_agents(&product, 2).await;
+    relay.hold_requests();
+    relay.hold_replies();
+    zookeeper.expire(owner(&product, "proxy/px-2").await);
+    eventually_async(SOON, async || !snapshot(&product).await.stale_fences().is_empty()).await;
+
+    product.groups[0].master.stop();
+    let ended = until_over(&product, 0).await;
+    assert!(ended.is_open() && ended.receipt.unconfirmed == [stale.addr()], "{ended:?}");
+    product.groups[0].master.cont();
+    let written = || {
+        stale.client().call(&["SET", "divergent", "written-too-late"]).is_ok_and(|reply| reply.text() == "OK")
+    };
+    eventually(SOON, written);
+    assert_eq!(ask(&product.groups[0].slaves[0], "EXISTS divergent"), "0", "the new master never sees it");
+    assert!(saga(&product).await.unwrap().is_open(), "nobody can say yet what is lost");
+    product.ctl_ok(&["group", "sync", "1"]);
+    until_settled(&product, &servers(&product)).await;
+    assert!(!saga(&product).await.unwrap().is_open(), "{}", agents[0].log());
+    let files: Vec<_> = std::fs::read_dir(kept).unwrap().map(|file| file.unwrap().path()).collect();
+    let [file] = &files[..] else { panic!("one file: {files:?}") };
+    let bytes = std::fs::read(file).unwrap();
+    assert!(bytes.windows(16).any(|part| part == b"written-too-late"));
+    product.proxies.push(stale);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -254,25 +368,44 @@ async fn case_f1b_no_server_with_data_is_sent_to_an_empty_one() {
     all_back(&mut product, &[]).await;
 }
 
-/// It is complete, and the only other one that is.
+/// The master has restarted empty. One slave has copied that, and is far in the new history; the other one could not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn case_p4c_a_new_master_that_dies_right_after_a_planned_change_is_replaced_by_the_old_one() {
+async fn case_f2_a_higher_offset_of_another_history_does_not_count() {
     need!("redis");
-    let mut product = product(1).await;
-    let (old, new) = (addr(&product.groups[0].master), addr(&product.groups[0].slaves[0]));
-    let (from, nth) = STORED;
-    let env = [("CODIS_CRASH_FROM", from), ("CODIS_CRASH_AT", nth)];
-    let command = product.ctl_start_with(&env, &["group", "promote", "1", new.as_str()]);
-    eventually(SOON, || !command.is_running());
-    assert_eq!(master(&product).await, new, "{}", command.log());
-    product.groups[0].slaves[0].kill();
-    let agent = patient(&product);
-    // As in `left_at`.
-    let _load = Counting::start(&product.proxies[0], "load");
-    let ended = until_ended(&product, &old).await;
-    assert_eq!((ended.kind, &ended.old), (SagaKind::Failover, &new), "{}", agent.log());
-    product.groups[0].slaves[0].restart_alone();
+    let mut product = product(2).await;
+    let kept = product.home().path().join("kept");
+    let _agent =
+        product.agent(&format!("{QUICK}max_lag = \"5m\"\nbackup_dir = \"{}\"\n", kept.display()), &[]);
+    until_led(&product).await;
+    product.ctl_ok(&["ha", "pause", "--why", "until the slave has copied"]);
+    for setting in ["masteruser nobody", "masterauth wrong"] {
+        ask(&product.groups[0].slaves[1], &format!("CONFIG SET {setting}"));
+    }
+    product.groups[0].master.restart_alone();
+    let group = &product.groups[0];
+    let [empty, full] = [&group.slaves[0], &group.slaves[1]];
+    eventually(SOON, || {
+        let info = ask(empty, "INFO replication");
+        ask(empty, "DBSIZE") == "0" && info.contains("link_status:up")
+    });
+    let offset = |server| {
+        let info = ask(server, "INFO replication");
+        let line = info.lines().find_map(|line| line.strip_prefix("slave_repl_offset:"));
+        line.unwrap().trim().parse::<u64>().unwrap()
+    };
+    group.master.client().call(&["SET", "big", &"x".repeat(1 << 20)]).unwrap();
+    eventually(SOON, || offset(empty) > offset(full));
+    // The agent has seen that, too.
+    ask(empty, "CONFIG SET slowlog-log-slower-than 0");
+    let looked = |one: &Told| one.name == "codis-agent-look" && one.order.starts_with("INFO");
+    eventually(SOON, || told(empty).iter().filter(|one| looked(one)).count() > 1);
+    product.ctl_ok(&["ha", "resume"]);
+    let ended = until_ended(&product, &addr(full)).await;
+    let said = ended.receipt.candidates.join("\n");
+    assert!(said.contains(&format!("{}: another history, its offset means nothing", empty.addr())), "{said}");
+    for setting in ["masteruser", "masterauth"] {
+        full.client().call(&["CONFIG", "SET", setting, ""]).unwrap();
+    }
     until_healthy(&product).await;
     assert_filled(&product, &slots(), KEYS).await;
-    assert_eq!(master(&product).await, old);
 }

@@ -60,7 +60,7 @@ async fn until_online(product: &Product, proxies: usize) {
 }
 
 /// The number of the session that a node goes with.
-async fn owner(product: &Product, node: &str) -> i64 {
+pub(crate) async fn owner(product: &Product, node: &str) -> i64 {
     let nodes =
         Nodes::connect(&product.store.url().parse().unwrap(), &ConnectOptions::control()).await.unwrap();
     let node = nodes.get(&format!("/zk/codis/db_{PRODUCT}/{node}")).await.unwrap();

@@ -6,7 +6,7 @@ use codis_core::{Addr, Cluster, SlotId, SlotSet, slot_of_key};
 use codis_ops::{Context, Secret, Target};
 use codis_redis::ledger::{self, Ledger, LedgerConfig};
 use codis_redis::{ConnectOptions, Password, count_by_slot};
-use codis_testkit::{RedisServer, eventually};
+use codis_testkit::{RedisServer, Reply, eventually};
 use codis_tests::{PRODUCT, Product};
 
 /// The product as the store has it.
@@ -82,4 +82,41 @@ pub(crate) async fn assert_filled(product: &Product, slots: &SlotSet, keys: u64)
 pub(crate) async fn count(server: &RedisServer, slots: &SlotSet) -> u64 {
     let counts = count_by_slot(&server.addr().parse().unwrap(), &ConnectOptions::default()).await.unwrap();
     slots.iter().map(|slot: SlotId| counts[slot.index()]).sum()
+}
+
+/// A command that a server has executed.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    /// The address it came from, without the port.
+    pub(crate) from: String,
+    /// The name of the connection.
+    pub(crate) name: String,
+    /// The command with its arguments, in capital letters.
+    pub(crate) order: String,
+}
+
+/// Everything that a server has executed since this was last forgotten, if it was started with [`LISTENS`]: it writes down commands
+/// that take longer than nothing.
+pub(crate) fn told(server: &RedisServer) -> Vec<Told> {
+    let Reply::Array(Some(entries)) = server.client().call(&["SLOWLOG", "GET", "-1"]).unwrap() else {
+        panic!("a list of commands")
+    };
+    let one = |entry: Reply| {
+        let Reply::Array(Some(fields)) = entry else { return None };
+        let [_, _, _, Reply::Array(Some(words)), client, name, ..] = &fields[..] else { return None };
+        let words: Vec<String> = words.iter().map(|word| word.text().to_uppercase()).collect();
+        let from = client.text().rsplit_once(':').map(|(ip, _)| ip.to_owned()).unwrap_or_default();
+        Some(Told { from, name: name.text(), order: words.join(" ") })
+    };
+    let told: Vec<Told> = entries.into_iter().filter_map(one).collect();
+    assert!(!told.is_empty(), "it writes nothing down");
+    told
+}
+
+/// Settings of a server that writes down what it executes.
+pub(crate) const LISTENS: [(&str, &str); 2] =
+    [("slowlog-log-slower-than", "0"), ("slowlog-max-len", "100000")];
+
+pub(crate) fn forget_told(server: &RedisServer) {
+    server.client().call(&["SLOWLOG", "RESET"]).unwrap();
 }
