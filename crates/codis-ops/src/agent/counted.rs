@@ -32,6 +32,8 @@ struct Sample {
     at: Instant,
     /// Answered requests by server; only if every proxy was ours and said.
     calls: BTreeMap<Addr, u64>,
+    /// Who has counted: each process begins with nothing.
+    processes: BTreeMap<ProxyId, u32>,
     /// How far each master was, asked later than that.
     offsets: BTreeMap<Addr, u64>,
 }
@@ -55,15 +57,24 @@ pub(super) struct Counted {
 
 impl Counts {
     /// How many requests were answered after the last moment at which the master was certainly not beyond `offset`. Unknown
-    /// unless the proxies have been asked since `silent_ms`, Unix milliseconds, when it answered nobody any more.
+    /// unless the proxies have been asked since `silent_ms`, Unix milliseconds, when it answered nobody any more; and
+    /// where they have not counted on from then to now, as over a time in which it was no master.
     pub(super) fn writes_since(&self, master: &Addr, offset: u64, silent_ms: u64) -> Option<u64> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = inner.samples.back().filter(|sample| sample.begun_ms > silent_ms)?.calls.get(master)?;
-        let before = inner.samples.iter().rev().find(|sample| {
-            sample.offsets.get(master).is_some_and(|seen| *seen <= offset)
-                && sample.calls.contains_key(master)
-        })?;
-        Some(newest.saturating_sub(*before.calls.get(master)?))
+        let newest = inner.samples.back().filter(|sample| sample.begun_ms > silent_ms)?;
+        let last = *newest.calls.get(master)?;
+        let mut next = last;
+        for sample in inner.samples.iter().rev() {
+            let calls = *sample.calls.get(master)?;
+            if calls > next || sample.processes != newest.processes {
+                return None;
+            }
+            if sample.offsets.get(master).is_some_and(|seen| *seen <= offset) {
+                return Some(last - calls);
+            }
+            next = calls;
+        }
+        None
     }
 
     fn add(&self, begun_ms: u64, pages: Pages) {
@@ -74,6 +85,8 @@ impl Counts {
                 *calls.entry(addr).or_default() += backend.calls;
             }
         }
+        let said = pages.iter().filter_map(|(id, page)| Some((id.clone(), page.as_ref().ok()?.pid)));
+        let processes = said.collect();
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.pages = pages;
         if !complete {
@@ -82,7 +95,8 @@ impl Counts {
         if inner.samples.len() >= MEMORY {
             inner.samples.pop_front();
         }
-        inner.samples.push_back(Sample { begun_ms, at: Instant::now(), calls, offsets: BTreeMap::new() });
+        let at = Instant::now();
+        inner.samples.push_back(Sample { begun_ms, at, calls, processes, offsets: BTreeMap::new() });
     }
 }
 
@@ -160,5 +174,20 @@ mod tests {
         assert_eq!(counts.writes_since(&master, 600, 3500), Some(35));
         assert_eq!(counts.writes_since(&master, 700, 3500), Some(15));
         assert_eq!(counts.writes_since(&master, 400, 3500), None, "nobody knows when it was there");
+    }
+
+    #[test]
+    fn what_was_counted_before_a_count_began_anew_says_nothing() {
+        let counts = Counts::default();
+        let master = MASTER.parse().unwrap();
+        look(&counts, 1000, 2000, Some(500));
+        // It was no master meanwhile, and is one again.
+        look(&counts, 3000, 5, Some(900));
+        look(&counts, 5000, 161, None);
+        assert_eq!(counts.writes_since(&master, 700, 3500), None);
+        assert_eq!(counts.writes_since(&master, 900, 3500), Some(156));
+        counts.add(6000, BTreeMap::new());
+        look(&counts, 7000, 200, None);
+        assert_eq!(counts.writes_since(&master, 900, 3500), None, "nobody used it");
     }
 }

@@ -88,7 +88,7 @@ impl Watchers {
         self.watched.iter().map(|(addr, (state, _))| (addr.clone(), view(state))).collect()
     }
 
-    /// When a server last said what it is.
+    /// When a server was asked what it is, the last time that it said so.
     pub(super) fn asked_at(&self, addr: &Addr) -> Option<Instant> {
         self.watched.get(addr).and_then(|(state, _)| lock(state).facts.as_ref().map(|(at, _)| *at))
     }
@@ -188,7 +188,8 @@ impl State {
         }
     }
 
-    fn learn(&mut self, facts: Facts) {
+    /// What it said when it was asked, or later.
+    fn learn(&mut self, asked: Instant, facts: Facts) {
         if !facts.is_master {
             (self.held, self.emptied) = (None, None);
         } else if !facts.loading {
@@ -207,7 +208,7 @@ impl State {
                 self.furthest = Some((facts.history.clone(), facts.offset));
             }
         }
-        self.facts = Some((Instant::now(), facts));
+        self.facts = Some((asked, facts));
     }
 }
 
@@ -253,8 +254,9 @@ impl Watcher {
         }
         // At once after a break: it may have restarted.
         if fresh || count.is_multiple_of(INFO_EVERY) {
+            let asked = Instant::now();
             let facts = redis.facts().await?;
-            lock(&self.state).learn(facts);
+            lock(&self.state).learn(asked, facts);
         }
         if fresh || count.is_multiple_of(STOP_EVERY) {
             let stopped = failover::is_stopped(redis).await?;
@@ -281,20 +283,20 @@ mod tests {
     #[test]
     fn a_master_that_restarts_without_its_keys_is_noticed_until_it_has_them_again() {
         let mut state = State::new();
-        state.learn(facts("a", 1000));
-        state.learn(facts("a", 0));
+        state.learn(Instant::now(), facts("a", 1000));
+        state.learn(Instant::now(), facts("a", 0));
         assert_eq!(state.emptied, None, "somebody has flushed it");
-        state.learn(facts("a", 1000));
-        state.learn(Facts { loading: true, ..facts("b", 0) });
+        state.learn(Instant::now(), facts("a", 1000));
+        state.learn(Instant::now(), Facts { loading: true, ..facts("b", 0) });
         assert_eq!(state.emptied, None, "it still loads");
-        state.learn(facts("b", 900));
+        state.learn(Instant::now(), facts("b", 900));
         assert_eq!(state.emptied, None, "it has its data");
-        state.learn(facts("c", 3));
+        state.learn(Instant::now(), facts("c", 3));
         assert_eq!(state.emptied, Some(900));
-        state.learn(facts("c", 30));
+        state.learn(Instant::now(), facts("c", 30));
         assert_eq!(state.emptied, Some(900), "still few");
         assert_eq!(furthest(&state), ("history-b", 900), "its slaves are measured by what it had");
-        state.learn(facts("c", 900));
+        state.learn(Instant::now(), facts("c", 900));
         assert_eq!(state.emptied, None);
         assert_eq!(furthest(&state), ("history-c", 900));
     }
