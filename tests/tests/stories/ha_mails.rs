@@ -13,7 +13,7 @@ use codis_tests::{Product, Servers, Store};
 use crate::alerts::{mail_server, settings, until_mailed, with};
 use crate::failover::{Counting, addr, saga, until_counting, until_ended, until_led};
 use crate::ha_cases::ask;
-use crate::support::{assert_filled, fill, until_copied};
+use crate::support::{Told, assert_filled, fill, told, until_copied};
 use crate::trio::{master, until_healthy};
 
 const SOON: Duration = Duration::from_secs(40);
@@ -33,6 +33,12 @@ async fn watched(servers: Servers, max_lag: &str) -> (Product, SmtpServer, Proce
     let settings = settings.replace("[ha]\n", &format!("[ha]\nmax_lag = \"{max_lag}\"\n"));
     let agent = product.agent(&settings, &[]);
     until_led(&product).await;
+    // It has seen what there was: it asks for the write stop after that.
+    let seen = &product.groups[0].master;
+    ask(seen, "CONFIG SET slowlog-log-slower-than 0");
+    let looked = |one: &Told| one.name == "codis-agent-look" && one.order.starts_with("CONFIG GET");
+    eventually(SOON, || told(seen).iter().any(looked));
+    ask(seen, "CONFIG SET slowlog-log-slower-than 10000");
     let load = Counting::start(&product.proxies[0], "load");
     until_counting(&load).await;
     (product, mail, agent, load)
@@ -168,8 +174,11 @@ async fn a_master_that_restarts_empty_is_replaced_by_a_slave_that_still_has_the_
     product.groups[0].master.restart_alone();
     let ended = until_ended(&product, &new).await;
     assert!(ended.why.starts_with("it restarted without its"), "{ended:?}");
-    let told = until_mailed(&mail, &agent, &["restarted without its data", old.as_str()]).await;
-    assert_says(&told, &[&format!("the slave {new} still has them"), &format!("{new} takes its place")]);
+    let mail_of_it = until_mailed(&mail, &agent, &["restarted without its data", old.as_str()]).await;
+    assert_says(
+        &mail_of_it,
+        &[&format!("the slave {new} still has them"), &format!("{new} takes its place")],
+    );
     until_mailed(&mail, &agent, &["its slave took over", new.as_str()]).await;
     drop(load);
     until_healthy(&product).await;
@@ -192,12 +201,13 @@ async fn case_f4_that_a_master_and_its_slaves_have_lost_their_data_is_told() {
     };
     eventually(SOON, copied);
     agent.cont();
-    let told = until_mailed(&mail, &agent, &["restarted without its data", old.as_str()]).await;
+    let mail_of_it = until_mailed(&mail, &agent, &["restarted without its data", old.as_str()]).await;
     // The load's own key may be among them.
-    let before = if flat(&told).contains("81 before") { "0 keys, 81 before" } else { "0 keys, 80 before" };
+    let before =
+        if flat(&mail_of_it).contains("81 before") { "0 keys, 81 before" } else { "0 keys, 80 before" };
     let said = [before, "no slave has them", "nothing: no slave has the keys", "codisctl ha explain 1"];
-    assert_says(&told, &said);
-    assert!(told.subject.contains("CRITICAL"), "{}", told.subject);
+    assert_says(&mail_of_it, &said);
+    assert!(mail_of_it.subject.contains("CRITICAL"), "{}", mail_of_it.subject);
     assert!(saga(&product).await.is_none(), "an empty slave is no better");
     // Somebody fills it again, from a backup perhaps.
     fill(&product, &slots(), KEYS).await;

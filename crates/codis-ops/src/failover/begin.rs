@@ -5,7 +5,8 @@ use codis_core::{
     ha::{Choice, Demoted, Policy, Receipt, Saga, SagaKind, ServerView, Stage},
 };
 
-use crate::{Context, Failure, context};
+use super::look;
+use crate::{Context, Failure, FailureKind, context};
 
 /// A journal for a change, with what the one before still has to say: servers that were master and are not back.
 pub(crate) fn journal(
@@ -59,6 +60,9 @@ pub(crate) async fn begin(
     policy: &Policy,
     owner: &str,
 ) -> Result<GroupId, Failure> {
+    if let Some(keys_before) = choice.down.emptied {
+        still_has_the_data(cx, &choice.new, keys_before).await?;
+    }
     let now_ms = context::now_ms();
     let mut saga =
         journal(group, before.map(|saga| &saga.value), SagaKind::Failover, &choice.old, &choice.new, policy);
@@ -85,4 +89,15 @@ pub(crate) async fn begin(
         Failure::store(format!("cannot begin the failover of group {}", group.id), &error)
     })?;
     Ok(group.id)
+}
+
+/// Slaves of a master that has lost its data copy that within a second: what was seen of one may be older than its copy.
+async fn still_has_the_data(cx: &Context, slave: &Addr, keys_before: u64) -> Result<(), Failure> {
+    let facts = look::one(cx, slave).await.facts;
+    if facts.is_some_and(|facts| !facts.syncing && facts.keys > 0 && facts.keys * 2 >= keys_before) {
+        return Ok(());
+    }
+    let what = format!("cannot make {slave} a master");
+    let why = "it has copied the empty master since it was looked at, or does not answer";
+    Err(Failure::new(FailureKind::Failed, what, slave, why).stale())
 }
