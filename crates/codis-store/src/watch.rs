@@ -17,18 +17,35 @@ pub enum Fired {
 /// milliseconds may leave no trace in a local store. Dropping it gives up the watch.
 #[derive(Debug)]
 pub struct Watch {
-    fired: oneshot::Receiver<Fired>,
+    /// None once it has fired: a receiver must not be asked again.
+    fired: Option<oneshot::Receiver<Fired>>,
 }
 
 impl Watch {
     pub(crate) fn new() -> (oneshot::Sender<Fired>, Self) {
         let (sender, fired) = oneshot::channel();
-        (sender, Self { fired })
+        (sender, Self { fired: Some(fired) })
     }
 
     /// Waits until the watch fires. Safe to cancel and call again; after it has fired it says `SessionOver`.
     pub async fn fired(&mut self) -> Fired {
+        let Some(receiver) = &mut self.fired else { return Fired::SessionOver };
         // The sender is dropped unsent only when the store handle is gone.
-        (&mut self.fired).await.unwrap_or(Fired::SessionOver)
+        let fired = receiver.await.unwrap_or(Fired::SessionOver);
+        self.fired = None;
+        fired
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watch_that_has_fired_may_be_asked_again() {
+        let (sender, mut watch) = Watch::new();
+        sender.send(Fired::Changed).unwrap();
+        assert_eq!(watch.fired().await, Fired::Changed);
+        assert_eq!(watch.fired().await, Fired::SessionOver);
     }
 }
