@@ -42,7 +42,7 @@ pub(crate) struct Settings {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Setting {
     /// Its name in `codis.toml`.
-    pub(crate) setting: &'static str,
+    pub(crate) setting: String,
     /// Its value; never that of a password. Nothing: it is not set.
     pub(crate) value: Option<String>,
     /// Where the value comes from.
@@ -84,7 +84,23 @@ impl Origins<'_> {
                 None => (From::Default, String::new()),
             },
         };
-        Setting { setting, value, from, place }
+        Setting { setting: setting.to_owned(), value, from, place }
+    }
+
+    /// What the file says for agents. What it does not say has the values of docs/configuration.md.
+    fn of_agents(&self) -> impl Iterator<Item = Setting> {
+        let tables = ["agent", "ha", "alert", "duty"];
+        let keys = config::KEYS
+            .iter()
+            .filter(move |key| tables.contains(&key.table.split('.').next().unwrap_or_default()));
+        keys.filter_map(|key| {
+            let setting = key.path();
+            let value = self.file.get(&setting)?.to_owned();
+            // The address of a webhook can hold a token.
+            let value = if setting == "alert.webhook.url" { "set, and not shown".to_owned() } else { value };
+            let place = self.file.origin(&setting).unwrap_or_default();
+            Some(Setting { setting, value: Some(value), from: From::File, place })
+        })
     }
 
     /// The settings file itself.
@@ -109,7 +125,7 @@ impl Origins<'_> {
             }
             (None, None) => (From::Default, String::new()),
         };
-        Setting { setting: "password", value, from, place }
+        Setting { setting: "password".to_owned(), value, from, place }
     }
 }
 
@@ -135,7 +151,7 @@ impl Settings {
         let password = config::password(&file)?;
         let ha = config::ha(&file)?;
         let origins = Origins { matches, file: &file };
-        let shown = vec![
+        let mut shown = vec![
             origins.file(),
             origins.setting("store", "store.address", store.as_ref().map(ToString::to_string)),
             origins.setting("product", "product", product.as_ref().map(ToString::to_string)),
@@ -143,6 +159,7 @@ impl Settings {
             origins.setting("timeout", "timeout", Some(format!("{timeout:?}"))),
             origins.password(&password),
         ];
+        shown.extend(origins.of_agents());
         let warnings = file.warnings().to_vec();
         let (yes, dry_run) = (global.yes, global.dry_run);
         Ok(Self { store, product, password, output, timeout, yes, dry_run, ha, shown, warnings, file })

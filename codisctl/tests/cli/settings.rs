@@ -109,7 +109,7 @@ fn the_password_comes_from_a_file_that_only_its_owner_reads() {
 #[test]
 fn every_setting_is_shown_with_where_it_comes_from_and_no_password() {
     let desk = Desk::new();
-    desk.sandbox.write("codis.toml", "product = \"file\"\ntimeout = \"3s\"\n").unwrap();
+    desk.sandbox.write("codis.toml", "product = \"file\"\ntimeout = \"3s\"\n[ha]\ndown_after = \"4s\"\n[alert.webhook]\nurl = \"https://chat.example.com/t0ken\"\n[duty.memory]\nline = 70\n").unwrap();
     let mut command = desk.command(&["--output", "plain", "config", "show", "--product", "flag"]);
     command.env("CODIS_STORE", "zk://10.0.7.11:2181").env("CODIS_PASSWORD", "s3cret");
     let output = command.output().unwrap();
@@ -120,6 +120,9 @@ fn every_setting_is_shown_with_where_it_comes_from_and_no_password() {
     output | plain | --output
     timeout | 3s | codis.toml line 2
     password | set, and not shown | CODIS_PASSWORD
+    ha.down_after | 4s | codis.toml line 4
+    alert.webhook.url | set, and not shown | codis.toml line 6
+    duty.memory.line | 70 | codis.toml line 8
     ");
     assert!(!String::from_utf8_lossy(&output.stderr).contains("s3cret"));
     let json = desk.bare(&["config", "show", "--output", "json"]).json();
@@ -131,6 +134,37 @@ fn every_setting_is_shown_with_where_it_comes_from_and_no_password() {
         (&json["settings"][1]["value"], &json["settings"][1]["from"]),
         (&().into(), &"default".into())
     );
+}
+
+#[test]
+fn an_agent_that_cannot_go_by_its_settings_does_not_start_and_says_which_key_and_why() {
+    let desk = Desk::new().with_product();
+    desk.sandbox.write("texts.toml", "[memory]\nsubject = \"{{ sever }}\"\n").unwrap();
+    let mail = |lines: &str| {
+        format!(
+            "[alert.mail]\nserver = \"smtp.example.com\"\nfrom = \"codis@example.com\"\nto = \"li@example.com\"\n{lines}"
+        )
+    };
+    let cases = [
+        ("[duty.memory]\nline = 0\n".to_owned(), "`duty.memory.line`"),
+        ("[duty.memory]\nline = 150\n".to_owned(), "a whole number from 1 to 100"),
+        ("[duty.tasks]\nafter = \"soon\"\n".to_owned(), "`duty.tasks.after`"),
+        ("[duty.tasks]\nrate = 0\n".to_owned(), "`duty.tasks.rate`"),
+        ("[ha]\ndown_after = \"1s\"\n".to_owned(), "`ha.down_after`"),
+        ("[alert]\ntexts = \"no.toml\"\n".to_owned(), "`alert.texts`"),
+        ("[alert]\ntexts = \"texts.toml\"\n".to_owned(), "texts.toml line 2"),
+        ("[alert.mail]\nserver = \"smtp.example.com:mail\"\nfrom = \"a@b.example\"\nto = \"c@d.example\"\n".to_owned(), "`alert.mail.server`"),
+        ("[alert.mail]\nserver = \"smtp.example.com\"\nto = \"c@d.example\"\n".to_owned(), "alert.mail.from is missing"),
+        (mail("user = \"codis\"\n"), "`alert.mail.user`"),
+        (mail("security = \"ssl\"\n"), "`alert.mail.security`"),
+        (mail("ca_file = \"no.pem\"\n"), "`alert.mail.ca_file`"),
+    ];
+    for (text, words) in cases {
+        desk.sandbox.write("codis.toml", &text).unwrap();
+        let refused = desk.run(&["agent", "run"]);
+        assert_eq!(refused.status, 2, "{text}: {}", refused.all());
+        assert!(refused.err.contains(words) && refused.err.contains("why"), "{text}: {}", refused.all());
+    }
 }
 
 #[test]

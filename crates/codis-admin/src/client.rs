@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 
-use crate::{CommandsPage, ErrorsPage, HotPage, ProxyStats, SlotsPage, SlowPage, go};
+use crate::{CommandsPage, ErrorsPage, HotPage, ProxyPulse, ProxyStats, SlotsPage, SlowPage, go};
 
 /// Longest page that is read, bytes. `/slots` takes about 100 kB.
 const MAX_PAGE: usize = 16 << 20;
@@ -96,6 +96,14 @@ impl AdminClient {
     /// # Errors
     /// When the page cannot be read in time, or is not a page of ours (a Go proxy has none).
     pub async fn stats(&self, addr: &str) -> Result<ProxyStats, AdminError> {
+        self.page(addr, "/stats").await
+    }
+
+    /// As much of `/stats` as tells whether the proxy is well.
+    ///
+    /// # Errors
+    /// As for [`AdminClient::stats`].
+    pub async fn pulse(&self, addr: &str) -> Result<ProxyPulse, AdminError> {
         self.page(addr, "/stats").await
     }
 

@@ -14,7 +14,7 @@ pub use client::{AdminClient, AdminError};
 pub use errors::{CauseCount, ErrorsPage, FailedOp};
 pub use hot::{BigReply, CommandCount, HotKey, HotPage, HotSlot};
 pub use page::{
-    BackendStats, CallStats, CommandTimes, CommandsPage, Health, Latency, MoveStats, ProxyStats, Rates,
-    SlotCounts, SlotRoute, SlotsPage,
+    BackendPulse, BackendStats, CallStats, CommandTimes, CommandsPage, Health, Latency, MoveStats,
+    ProxyPulse, ProxyStats, Rates, SlotCounts, SlotRoute, SlotsPage,
 };
 pub use slow::{SlowOp, SlowPage};

@@ -256,6 +256,38 @@ pub struct SlotsPage {
     pub slots: Vec<SlotRoute>,
 }
 
+/// The part of [`ProxyStats`] that tells whether a proxy is well: for whoever reads the pages of very many, very often.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ProxyPulse {
+    /// Process id.
+    pub pid: u32,
+    /// Requests read.
+    pub requests: u64,
+    /// Clients accepted.
+    pub clients_accepted: u64,
+    /// Clients refused because there were too many.
+    pub clients_refused: u64,
+    /// Same for two proxies exactly when they route all slots alike.
+    pub slots_digest: String,
+    /// Operations that failed, by cause.
+    pub failures: Vec<CauseCount>,
+    /// The servers it has connections to.
+    pub backends: Vec<BackendPulse>,
+}
+
+/// The same of [`BackendStats`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct BackendPulse {
+    /// Its address.
+    pub addr: String,
+    /// Requests answered, errors included.
+    pub calls: u64,
+    /// Of these, how many with an error.
+    pub errors: u64,
+}
+
 impl SlotsPage {
     /// The page for these routes.
     pub fn new(epoch: u64, slots: Vec<SlotRoute>) -> Self {

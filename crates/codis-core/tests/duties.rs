@@ -208,7 +208,7 @@ fn proxy(failed: u64, ops: u64) -> ProxySeen {
     let counters = ProxyCounters {
         ops,
         failed_ops: failed,
-        by_server: [(addr(1), failed), (addr(2), 0)].into(),
+        by_server: std::sync::Arc::new([(addr(1), failed), (addr(2), 0)].into()),
         ..ProxyCounters::default()
     };
     ProxySeen {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use codis_admin::{AdminClient, ProxyStats};
+use codis_admin::{AdminClient, AdminError, ProxyPulse, ProxyStats};
 use codis_core::{Addr, Cluster, GroupId, ProxyId, Slot, SlotSet};
 use codis_redis::{ServerInfo, probe};
 use futures::{StreamExt, future, stream};
@@ -18,6 +18,8 @@ use crate::{Context, Failure};
 
 /// How many servers or proxies are asked at the same time.
 const AT_ONCE: usize = 64;
+/// The same where it is done all the time.
+const FEW: usize = 16;
 
 /// What a display shows.
 #[derive(Debug, Clone)]
@@ -62,17 +64,35 @@ pub async fn servers(
 /// Asks every registered proxy for its figures.
 pub async fn proxies(cluster: &Cluster, patience: Duration) -> BTreeMap<ProxyId, Result<ProxyStats, String>> {
     let client = AdminClient::new(patience);
+    each_proxy(cluster, patience, AT_ONCE, |addr| async move { client.stats(&addr).await }).await
+}
+
+/// Asks every registered proxy whether it is well: a few at a time, for whoever does so all the time.
+pub(crate) async fn pulses(
+    cluster: &Cluster,
+    patience: Duration,
+) -> BTreeMap<ProxyId, Result<ProxyPulse, String>> {
+    let client = AdminClient::new(patience);
+    each_proxy(cluster, patience, FEW, |addr| async move { client.pulse(&addr).await }).await
+}
+
+async fn each_proxy<T, F: Future<Output = Result<T, AdminError>>>(
+    cluster: &Cluster,
+    patience: Duration,
+    at_once: usize,
+    ask: impl Fn(String) -> F,
+) -> BTreeMap<ProxyId, Result<T, String>> {
     let listed: Vec<(ProxyId, String)> =
         cluster.proxies.values().map(|proxy| (proxy.id.clone(), proxy.debug_var_addr.clone())).collect();
     let asks = listed.into_iter().map(|(id, addr)| {
-        let client = &client;
+        let asked = ask(addr);
         async move {
-            let answer = async { client.stats(&addr).await.map_err(|error| error.to_string()) };
+            let answer = async { asked.await.map_err(|error| error.to_string()) };
             let answer = within(patience, answer).await;
             (id, answer)
         }
     });
-    stream::iter(asks).buffer_unordered(AT_ONCE).collect().await
+    stream::iter(asks).buffer_unordered(at_once).collect().await
 }
 
 /// The groups that serve some of these slots and whose master moves keys by its own SLOTS* commands. One whose master

@@ -10,7 +10,8 @@ use crate::{
 
 /// Show every setting in force, and where it comes from
 ///
-/// Flags go before the environment, and that before the settings file. A password is never shown.
+/// Flags go before the environment, and that before the settings file. Of agents, alerts and duties what the file says is
+/// shown; docs/configuration.md has the rest. A password is never shown, nor is the address of a webhook.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -41,7 +42,7 @@ impl Settings<'_> {
                 (From::Default, None) => "not set".to_owned(),
                 _ => place.clone(),
             };
-            grid.row([(*setting).to_owned(), value.clone().unwrap_or_else(|| "-".to_owned()), origin]);
+            grid.row([setting.clone(), value.clone().unwrap_or_else(|| "-".to_owned()), origin]);
         }
         grid
     }

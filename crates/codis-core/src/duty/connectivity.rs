@@ -34,7 +34,8 @@ impl Connectivity {
     /// Looks at all servers; those that are listed as offline may be silent.
     pub fn check(&mut self, seen: &Seen, policy: &ConnectivityPolicy, round: &mut Round) {
         let mut alerts = Vec::new();
-        self.slow.retain(|addr, _| seen.servers.iter().any(|server| &server.addr == addr));
+        let listed = seen.addrs();
+        self.slow.retain(|addr, _| listed.contains(addr));
         for server in &seen.servers {
             alerts.extend(silent(server, policy, seen.now_ms));
             if let Some(why) = &server.odd {

@@ -43,7 +43,8 @@ impl Memory {
     /// Looks at all servers and hosts.
     pub fn check(&mut self, seen: &Seen, policy: &MemoryPolicy, round: &mut Round) {
         let mut alerts = Vec::new();
-        self.history.retain(|addr, _| seen.servers.iter().any(|server| &server.addr == addr));
+        let listed = seen.addrs();
+        self.history.retain(|addr, _| listed.contains(addr));
         for server in &seen.servers {
             match &server.facts {
                 Some(facts) => alerts.extend(self.of_server(server, facts, policy, seen.now_ms)),

@@ -11,7 +11,8 @@ mod replication;
 pub mod snapshots;
 mod tasks;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 pub use self::acks::{Acks, ActionSeen};
 pub use self::connectivity::{Connectivity, ConnectivityPolicy};
@@ -30,6 +31,13 @@ pub struct Seen {
     pub proxies: Vec<ProxySeen>,
     /// When, Unix milliseconds.
     pub now_ms: u64,
+}
+
+impl Seen {
+    /// The addresses of all servers.
+    pub(crate) fn addrs(&self) -> BTreeSet<&Addr> {
+        self.servers.iter().map(|server| &server.addr).collect()
+    }
 }
 
 /// A server as the store lists it, and what was heard from it.
@@ -103,7 +111,7 @@ pub struct ProxyCounters {
     /// Clients that could not, or were thrown out.
     pub failed_connections: u64,
     /// Failed operations by server.
-    pub by_server: BTreeMap<Addr, u64>,
+    pub by_server: Arc<BTreeMap<Addr, u64>>,
 }
 
 /// Since when something is so, for what must last before it counts.

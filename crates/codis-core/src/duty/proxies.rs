@@ -1,6 +1,7 @@
 //! Proxies that do not answer, route otherwise than the store says, or fail their clients.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::{ProxyCounters, ProxySeen, Seen, Since};
 use crate::Addr;
@@ -48,10 +49,12 @@ impl Proxies {
     /// Looks at all proxies.
     pub fn check(&mut self, seen: &Seen, policy: &ProxiesPolicy, round: &mut Round) {
         let mut alerts = Vec::new();
-        let listed = |id: &str| seen.proxies.iter().any(|proxy| proxy.id == id && proxy.online);
-        self.silent.keep(listed);
-        self.differing.keep(listed);
-        self.windows.retain(|id, _| seen.proxies.iter().any(|proxy| &proxy.id == id));
+        let online = seen.proxies.iter().filter(|proxy| proxy.online);
+        let online: BTreeSet<&str> = online.map(|proxy| proxy.id.as_str()).collect();
+        self.silent.keep(|id| online.contains(id));
+        self.differing.keep(|id| online.contains(id));
+        let listed: BTreeSet<&str> = seen.proxies.iter().map(|proxy| proxy.id.as_str()).collect();
+        self.windows.retain(|id, _| listed.contains(id.as_str()));
         for proxy in &seen.proxies {
             match &proxy.counters {
                 Ok(counters) => {
@@ -115,7 +118,12 @@ impl Proxies {
         }
         let apart = policy.window_ms / LOOKS;
         if looks.back().is_none_or(|(at, _)| now_ms - at >= apart) {
-            looks.push_back((now_ms, now.clone()));
+            let mut look = now.clone();
+            // Most often no server has failed since: one list is enough, of hundreds for hundreds of proxies.
+            if let Some((_, last)) = looks.back().filter(|(_, last)| last.by_server == look.by_server) {
+                look.by_server = Arc::clone(&last.by_server);
+            }
+            looks.push_back((now_ms, look));
         }
         while looks.get(1).is_some_and(|(at, _)| now_ms - at >= policy.window_ms) {
             looks.pop_front();
@@ -133,7 +141,7 @@ impl Proxies {
             failed_ops: less(now.failed_ops, before.failed_ops),
             connections: less(now.connections, before.connections),
             failed_connections: less(now.failed_connections, before.failed_connections),
-            by_server: now.by_server.iter().map(server).collect(),
+            by_server: Arc::new(now.by_server.iter().map(server).collect()),
         };
         Counted { counters, window_ms: now_ms - at }
     }

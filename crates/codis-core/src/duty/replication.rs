@@ -1,6 +1,6 @@
 //! Slaves that do not follow their master as they should.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Seen, ServerFacts, ServerSeen, Since};
 use crate::notice::{Alert, Facts, Kind, Round, Trouble};
@@ -51,19 +51,23 @@ impl Replication {
     pub fn check(&mut self, seen: &Seen, policy: &ReplicationPolicy, round: &mut Round) {
         let mut alerts = Vec::new();
         let slaves = || seen.servers.iter().filter(|server| server.role == Role::Slave);
-        self.since.keep(|subject| slaves().any(|slave| slave.addr.as_str() == subject));
-        self.masters.retain(|addr, _| seen.servers.iter().any(|server| &server.addr == addr));
+        let known: BTreeSet<&str> = slaves().map(|slave| slave.addr.as_str()).collect();
+        self.since.keep(|subject| known.contains(subject));
+        let listed = seen.addrs();
+        self.masters.retain(|addr, _| listed.contains(addr));
+        let groups = Groups::of(seen);
         for server in seen.servers.iter().filter(|server| server.role == Role::Master) {
             if let Some(facts) = &server.facts {
                 self.masters.entry(server.addr.clone()).or_default().note(facts, seen.now_ms);
             }
         }
         for slave in slaves() {
-            let (Some(master), Some(facts)) = (master_of(seen, slave.group), &slave.facts) else {
+            let (Some(master), Some(facts)) = (groups.master(slave.group), &slave.facts) else {
                 round.blind(Kind::Replication, &slave.addr);
                 continue;
             };
-            let trouble = self.trouble(seen, slave, facts, master, policy);
+            let slaves = groups.slaves(slave.group);
+            let trouble = self.trouble((slave, facts), master, slaves, policy, seen.now_ms);
             alerts.extend(trouble);
         }
         round.looked_for([Kind::Replication], alerts);
@@ -71,14 +75,13 @@ impl Replication {
 
     fn trouble(
         &mut self,
-        seen: &Seen,
-        slave: &ServerSeen,
-        facts: &ServerFacts,
+        (slave, facts): (&ServerSeen, &ServerFacts),
         master: &ServerSeen,
+        slaves: u64,
         policy: &ReplicationPolicy,
+        now_ms: u64,
     ) -> Option<Alert> {
         let subject = slave.addr.as_str();
-        let now_ms = seen.now_ms;
         let broken = match &facts.follows {
             _ if facts.is_master => Some(Trouble::Master),
             Some(other) if other != &master.addr => Some(Trouble::Follows(other.clone())),
@@ -113,15 +116,39 @@ impl Replication {
             return alert(since, Trouble::Behind, Some(lag_ms), Some(lag_bytes));
         }
         let copies = known.copies_in_last_hour();
-        let slaves = seen.servers.iter().filter(|one| one.group == slave.group && one.role == Role::Slave);
-        let each = copies / (slaves.count() as u64).max(1);
+        let each = copies / slaves.max(1);
         (each >= policy.resyncs).then(|| alert(now_ms, Trouble::Resyncs(copies), None, None)).flatten()
     }
 }
 
-fn master_of(seen: &Seen, group: GroupId) -> Option<&ServerSeen> {
-    let mut masters = seen.servers.iter().filter(|one| one.group == group && one.role == Role::Master);
-    masters.next().filter(|_| masters.next().is_none())
+/// The masters of each group, and how many slaves.
+struct Groups<'a>(BTreeMap<GroupId, (Vec<&'a ServerSeen>, u64)>);
+
+impl<'a> Groups<'a> {
+    fn of(seen: &'a Seen) -> Self {
+        let mut groups: BTreeMap<GroupId, (Vec<&ServerSeen>, u64)> = BTreeMap::new();
+        for server in &seen.servers {
+            let (masters, slaves) = groups.entry(server.group).or_default();
+            match server.role {
+                Role::Master => masters.push(server),
+                Role::Slave => *slaves += 1,
+                Role::Offline => {}
+            }
+        }
+        Self(groups)
+    }
+
+    /// The one master of a group.
+    fn master(&self, group: GroupId) -> Option<&'a ServerSeen> {
+        match self.0.get(&group)?.0.as_slice() {
+            [master] => Some(master),
+            _ => None,
+        }
+    }
+
+    fn slaves(&self, group: GroupId) -> u64 {
+        self.0.get(&group).map_or(0, |(_, slaves)| *slaves)
+    }
 }
 
 impl Master {

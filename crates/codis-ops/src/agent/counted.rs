@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use codis_admin::ProxyStats;
+use codis_admin::ProxyPulse;
 use codis_core::{Addr, Cluster, ProxyId, ha::Observed};
 use tokio::{task::JoinHandle, time::Instant};
 
@@ -21,7 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Looks that are remembered.
 const MEMORY: usize = 32;
 
-type Pages = BTreeMap<ProxyId, Result<ProxyStats, String>>;
+/// What each proxy said last, or why it did not.
+pub type Pulses = BTreeMap<ProxyId, Result<ProxyPulse, String>>;
 
 /// One look at all proxies.
 #[derive(Debug, Clone)]
@@ -40,7 +41,7 @@ struct Sample {
 
 #[derive(Debug, Default)]
 struct Inner {
-    pages: Pages,
+    pages: Arc<Pulses>,
     samples: VecDeque<Sample>,
 }
 
@@ -77,18 +78,17 @@ impl Counts {
         None
     }
 
-    fn add(&self, begun_ms: u64, pages: Pages) {
+    fn add(&self, begun_ms: u64, pages: Pulses) {
         let complete = pages.values().all(Result::is_ok);
-        let mut calls: BTreeMap<Addr, u64> = BTreeMap::new();
+        let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
         for backend in pages.values().flatten().flat_map(|page| &page.backends) {
-            if let Ok(addr) = backend.addr.parse() {
-                *calls.entry(addr).or_default() += backend.calls;
-            }
+            *sums.entry(&backend.addr).or_default() += backend.calls;
         }
         let said = pages.iter().filter_map(|(id, page)| Some((id.clone(), page.as_ref().ok()?.pid)));
         let processes = said.collect();
+        let calls = sums.into_iter().filter_map(|(addr, calls)| Some((addr.parse().ok()?, calls))).collect();
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.pages = pages;
+        inner.pages = Arc::new(pages);
         if !complete {
             return;
         }
@@ -106,8 +106,8 @@ impl Counted {
     }
 
     /// What each proxy said last.
-    pub(super) fn pages(&self) -> Pages {
-        self.counts.0.lock().unwrap_or_else(PoisonError::into_inner).pages.clone()
+    pub(super) fn pages(&self) -> Arc<Pulses> {
+        Arc::clone(&self.counts.0.lock().unwrap_or_else(PoisonError::into_inner).pages)
     }
 
     /// Notes how far the masters are, and reads the pages when it is time.
@@ -116,9 +116,12 @@ impl Counted {
             let mut inner = self.counts.0.lock().unwrap_or_else(PoisonError::into_inner);
             for sample in &mut inner.samples {
                 for (addr, view) in &observed.servers {
+                    if sample.offsets.contains_key(addr) {
+                        continue;
+                    }
                     let later = servers.asked_at(addr).is_some_and(|asked| asked > sample.at);
                     if let Some(facts) = view.facts.as_ref().filter(|facts| facts.is_master && later) {
-                        sample.offsets.entry(addr.clone()).or_insert(facts.offset);
+                        sample.offsets.insert(addr.clone(), facts.offset);
                     }
                 }
             }
@@ -142,12 +145,12 @@ impl Drop for Counted {
 
 async fn read(cluster: Cluster, counts: Counts) {
     let begun_ms = context::now_ms();
-    counts.add(begun_ms, observe::proxies(&cluster, PATIENCE).await);
+    counts.add(begun_ms, observe::pulses(&cluster, PATIENCE).await);
 }
 
 #[cfg(test)]
 mod tests {
-    use codis_admin::BackendStats;
+    use codis_admin::BackendPulse;
 
     use super::*;
 
@@ -155,8 +158,8 @@ mod tests {
 
     /// The proxies had got so many answers from the master, which was then at this offset.
     fn look(counts: &Counts, begun_ms: u64, calls: u64, offset: Option<u64>) {
-        let backend = BackendStats { addr: MASTER.to_owned(), calls, ..BackendStats::default() };
-        let page = ProxyStats { backends: vec![backend], ..ProxyStats::default() };
+        let backend = BackendPulse { addr: MASTER.to_owned(), calls, ..BackendPulse::default() };
+        let page = ProxyPulse { backends: vec![backend], ..ProxyPulse::default() };
         counts.add(begun_ms, [("px-1".parse().unwrap(), Ok(page))].into());
         let mut inner = counts.0.lock().unwrap();
         let sample = inner.samples.back_mut().unwrap();

@@ -16,14 +16,14 @@ mod servers;
 mod told;
 mod work;
 
+pub use counted::Pulses;
 pub use explain::{Explanation, Status, explain, set_pause, status, would_do};
 pub use moves::MovesOptions;
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use codis_admin::ProxyStats;
 use codis_core::{
-    GroupId, ProxyId,
+    GroupId,
     ha::{Observed, Policy},
     notice::Alert,
 };
@@ -58,7 +58,7 @@ pub struct Tick {
     /// What was seen. `None` while the store does not answer.
     pub observed: Option<Observed>,
     /// What each proxy said last, or why it did not.
-    pub proxies: BTreeMap<ProxyId, Result<ProxyStats, String>>,
+    pub proxies: Arc<Pulses>,
     /// What people should hear of masters and their slaves: all of it that lasts, and what has happened since the last tick.
     pub alerts: Vec<Alert>,
     /// This agent leads: it acts, and tells people.

@@ -246,17 +246,21 @@ impl Watcher {
             *connection = Some(opened);
         }
         let Some(redis) = connection else { return Ok(()) };
-        let took = redis.ping().await?;
-        {
+        // At once after a break: it may have restarted. Otherwise what it says of itself is as good a sign of life as a PONG.
+        let tells = count.is_multiple_of(INFO_EVERY);
+        if fresh || !tells {
+            let took = redis.ping().await?;
             let mut state = lock(&self.state);
             state.good();
             state.ping_us = took.as_micros() as u64;
         }
-        // At once after a break: it may have restarted.
-        if fresh || count.is_multiple_of(INFO_EVERY) {
+        if fresh || tells {
             let asked = Instant::now();
             let facts = redis.facts().await?;
-            lock(&self.state).learn(asked, facts);
+            let mut state = lock(&self.state);
+            state.good();
+            state.ping_us = asked.elapsed().as_micros() as u64;
+            state.learn(asked, facts);
         }
         if fresh || count.is_multiple_of(STOP_EVERY) {
             let stopped = failover::is_stopped(redis).await?;

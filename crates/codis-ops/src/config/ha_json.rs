@@ -10,7 +10,11 @@ use super::file::{self, File};
 use crate::{Failure, FailureKind, Secret};
 
 /// Keys of the original that say what is done otherwise here, or is not needed.
-const UNUSED: [(&str, &str); 5] = [
+const UNUSED: [(&str, &str); 6] = [
+    (
+        "check_interval",
+        "servers are asked each second, and a master is lost after ha.down_after, not after so many intervals",
+    ),
     ("dashboard_addr", "no dashboard is asked"),
     ("product_name", "codis-ha does not use it either; name the product by --product"),
     ("log_file", "the log goes to standard error"),
@@ -29,10 +33,8 @@ pub(super) fn read(path: &Path) -> Result<File, Failure> {
     Ok(file)
 }
 
-/// A setting of the file with its line.
+/// The value of a setting.
 struct Setting<'a> {
-    name: &'a str,
-    line: usize,
     value: &'a Value,
 }
 
@@ -57,7 +59,7 @@ fn take(text: &str, name: &str) -> Result<File, Failure> {
     let mut file = File::named(name);
     for (key, value) in map {
         let line = line_of(text, key);
-        let setting = Setting { name: key, line, value };
+        let setting = Setting { value };
         let wrong = |why: String| {
             fail(line, format!("wrong value for `{key}`"), why, "see codis-ha.json in docs/configuration.md")
         };
@@ -93,8 +95,8 @@ fn take(text: &str, name: &str) -> Result<File, Failure> {
                 }
             }
             "send_interval" => file.put("alert.send_interval", setting.seconds().map_err(wrong)?, line),
-            "check_interval" | "master_save" | "slave_save" => {
-                setting.keep_for_ha(&mut file).map_err(wrong)?
+            "master_save" | "slave_save" => {
+                file.put(&format!("ha.{key}"), setting.text().map_err(wrong)?, line);
             }
             other => {
                 let why = UNUSED.iter().find(|(key, _)| *key == other).map_or("unknown key", |(_, why)| why);
@@ -119,23 +121,6 @@ impl Setting<'_> {
             Some(seconds) if seconds > 0 => Ok(format!("{seconds}s")),
             _ => Err("it takes a number of seconds, 1 or more".to_owned()),
         }
-    }
-
-    /// Keys of the agent's table [ha].
-    fn keep_for_ha(&self, file: &mut File) -> Result<(), String> {
-        let value = if self.name == "check_interval" { self.seconds()? } else { self.text()? };
-        let path = format!("ha.{}", self.name);
-        if super::KEYS.iter().any(|key| key.path() == path) {
-            file.put(&path, value, self.line);
-        } else {
-            file.warn(format!(
-                "{} line {}: `{}` is not used",
-                file::place_name(file.name()),
-                self.line,
-                self.name
-            ));
-        }
-        Ok(())
     }
 }
 

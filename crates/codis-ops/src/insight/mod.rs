@@ -11,6 +11,7 @@ use codis_admin::{AdminClient, AdminError, CommandsPage, ErrorsPage, HotPage, Pr
 use codis_core::{Cluster, Proxy, ProxyId, ProxyKind};
 use futures::{StreamExt as _, stream};
 
+pub(crate) use self::routes::digest;
 pub use self::{
     routes::{Differing, differing},
     server::{ServerSlow, server_slowlog},

@@ -60,6 +60,12 @@ fn of_go(slot: codis_admin::go::SlotInfo) -> SlotRoute {
     }
 }
 
+/// The digest of a proxy that routes all slots as the store says.
+pub(crate) fn digest(cluster: &Cluster) -> String {
+    let slots = SlotId::all().filter_map(|id| cluster.slot(id));
+    codis_admin::SlotsPage::new(0, slots.map(|slot| expected(cluster, slot)).collect()).digest
+}
+
 fn compare(cluster: &Cluster, routes: &[SlotRoute], go: bool) -> Vec<Differing> {
     let one = |id: SlotId| {
         let store = cluster.slot(id).map(|slot| expected(cluster, slot));

@@ -56,7 +56,7 @@ impl Watch {
         round.looked_for([Kind::Check], []);
         failed_moves(&observed.cluster.moves, observed.now_ms, &mut round);
         if self.settings.proxies.is_some() {
-            self.tables.read(&observed.cluster);
+            self.tables.read(&observed.cluster, &tick.proxies);
             self.told.follow(cx);
         }
         let seen = seen::of(observed, &tick.proxies, &self.tables.pages());

@@ -1,22 +1,19 @@
 //! From what an agent has observed to what the duties look at.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use codis_admin::ProxyStats;
+use codis_admin::ProxyPulse;
 use codis_core::duty::{ProxyCounters, ProxySeen, Seen, ServerFacts, ServerSeen};
 use codis_core::ha::{self, Observed, ServerView};
-use codis_core::{Proxy, ProxyId, ProxyKind, ProxyState, Server};
+use codis_core::{Proxy, ProxyKind, ProxyState, Server};
 
 use super::tables::Pages;
+use crate::agent::Pulses;
 
 /// What a server said longer ago does not count, milliseconds.
 const OLD_MS: u64 = 10_000;
 
-pub(super) fn of(
-    observed: &Observed,
-    proxies: &BTreeMap<ProxyId, Result<ProxyStats, String>>,
-    pages: &Pages,
-) -> Seen {
+pub(super) fn of(observed: &Observed, proxies: &Pulses, pages: &Pages) -> Seen {
     let listed = observed.cluster.groups.values().flat_map(|group| &group.servers);
     let servers = listed.map(|listed| server(listed, observed.servers.get(&listed.addr))).collect();
     let proxy = |listed: &Proxy| {
@@ -72,13 +69,15 @@ fn facts(said: &ha::Facts) -> ServerFacts {
     }
 }
 
-fn counters(stats: &ProxyStats) -> ProxyCounters {
-    let server = |backend: &codis_admin::BackendStats| Some((backend.addr.parse().ok()?, backend.errors));
+fn counters(stats: &ProxyPulse) -> ProxyCounters {
+    let failing = stats.backends.iter().filter(|backend| backend.errors > 0);
     ProxyCounters {
         ops: stats.requests,
         failed_ops: stats.failures.iter().map(|one| one.count).sum(),
         connections: stats.clients_accepted + stats.clients_refused,
         failed_connections: stats.clients_refused,
-        by_server: stats.backends.iter().filter_map(server).collect(),
+        by_server: Arc::new(
+            failing.filter_map(|backend| Some((backend.addr.parse().ok()?, backend.errors))).collect(),
+        ),
     }
 }

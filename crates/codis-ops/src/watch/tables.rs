@@ -1,18 +1,18 @@
-//! Whether proxies route as the store says, and what Go proxies count: read in the background, as a page takes about
-//! 100 kB.
+//! Whether proxies route as the store says, and what Go proxies count. One of ours says with its figures which routes it has,
+//! as a digest; only where that is not the digest of the store's routes the page with all of them is read, about 100 kB.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use codis_admin::AdminClient;
+use codis_admin::{AdminClient, ProxyPulse};
 use codis_core::duty::ProxyCounters;
 use codis_core::{Cluster, Proxy, ProxyId, ProxyKind, ProxyState, SlotSet};
 use futures::{StreamExt as _, stream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::insight;
+use crate::{agent::Pulses, insight};
 
 /// How long a proxy may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ pub(super) type Pages = BTreeMap<ProxyId, Page>;
 #[derive(Debug)]
 pub(super) struct Tables {
     interval: Duration,
-    found: Arc<Mutex<Pages>>,
+    found: Arc<Mutex<Arc<Pages>>>,
     reading: Option<(Instant, JoinHandle<()>)>,
 }
 
@@ -44,24 +44,24 @@ impl Tables {
     }
 
     /// Reads them when it is time.
-    pub(super) fn read(&mut self, cluster: &Cluster) {
+    pub(super) fn read(&mut self, cluster: &Cluster, pulses: &Arc<Pulses>) {
         let resting = |(since, task): &(Instant, JoinHandle<()>)| {
             !task.is_finished() || since.elapsed() < self.interval
         };
         if self.reading.as_ref().is_some_and(resting) {
             return;
         }
-        let (cluster, found) = (cluster.clone(), Arc::clone(&self.found));
+        let (cluster, pulses, found) = (cluster.clone(), Arc::clone(pulses), Arc::clone(&self.found));
         let task = tokio::spawn(async move {
-            let all = compare(&cluster).await;
+            let all = Arc::new(compare(&cluster, &pulses).await);
             *found.lock().unwrap_or_else(PoisonError::into_inner) = all;
         });
         self.reading = Some((Instant::now(), task));
     }
 
     /// What was read last.
-    pub(super) fn pages(&self) -> Pages {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn pages(&self) -> Arc<Pages> {
+        Arc::clone(&self.found.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -73,7 +73,9 @@ impl Drop for Tables {
     }
 }
 
-async fn compare(cluster: &Cluster) -> Pages {
+async fn compare(cluster: &Cluster, pulses: &Pulses) -> Pages {
+    let digest = insight::digest(cluster);
+    let digest = digest.as_str();
     let online: Vec<Proxy> = cluster
         .proxies
         .values()
@@ -81,6 +83,10 @@ async fn compare(cluster: &Cluster) -> Pages {
         .map(|proxy| proxy.value.clone())
         .collect();
     let asks = online.into_iter().map(|proxy| async move {
+        let same = |pulse: &ProxyPulse| pulse.slots_digest == digest;
+        if pulses.get(&proxy.id).and_then(|pulse| pulse.as_ref().ok()).is_some_and(same) {
+            return (proxy.id, Page { differing: Some(SlotSet::default()), go: None });
+        }
         let found = insight::differing(cluster, &proxy, PATIENCE).await.ok();
         let differing = found.map(|found| found.iter().map(|one| one.slot).collect());
         let go = match proxy.kind() {
@@ -101,6 +107,6 @@ async fn counters(proxy: &Proxy) -> Result<ProxyCounters, String> {
         failed_ops: counted.op_fail_num,
         connections: counted.conn_num,
         failed_connections: counted.conn_fail_num,
-        by_server: counted.cmd_redis.iter().filter_map(server).collect(),
+        by_server: Arc::new(counted.cmd_redis.iter().filter_map(server).collect()),
     })
 }
