@@ -96,6 +96,14 @@ impl Agent<'_> {
         cluster.sagas = sagas.found;
         let listed = cluster.groups.values().flat_map(|group| &group.servers);
         self.servers.watch(listed.map(|server| &server.addr));
+        // As late as can be: also who slept while the store was read has asked nobody meanwhile.
+        if let Some(slept) = self.pulse.slept() {
+            tracing::warn!(
+                ms = slept.as_millis() as u64,
+                "this agent has been asleep; it asks everybody anew"
+            );
+            self.servers.forget_silence();
+        }
         let views = self.servers.views();
         // Said before it is heard, so that this agent is among those that are counted.
         let own = self.published.say(self.cx, &self.id, self.options, &views).await?;

@@ -12,6 +12,7 @@ mod look;
 mod moves;
 mod pace;
 mod published;
+mod pulse;
 mod servers;
 mod told;
 mod work;
@@ -111,7 +112,7 @@ struct Agent<'a> {
     moves: moves::Moves,
     told: told::Told,
     counted: counted::Counted,
-    last_tick: Instant,
+    pulse: pulse::Pulse,
     pace: pace::Pace,
     /// A master may be lost.
     suspects: bool,
@@ -132,14 +133,13 @@ impl<'a> Agent<'a> {
             moves: moves::Moves::default(),
             told: told::Told::default(),
             counted: counted::Counted::default(),
-            last_tick: Instant::now(),
+            pulse: pulse::Pulse::start(Duration::from_millis(options.policy.check_interval_ms)),
             pace: pace::Pace::default(),
             suspects: false,
         }
     }
 
     async fn tick(&mut self) -> Tick {
-        self.woke_up();
         let observed = self.look().await;
         if let Some(observed) = &observed {
             self.counted.note(observed, &self.servers);
@@ -169,18 +169,6 @@ impl<'a> Agent<'a> {
         if let Some(options) = self.options.moves.as_ref().filter(|_| self.lead.leads()) {
             self.moves.tend(self.cx, &self.id, options, observed, self.events).await;
         }
-    }
-
-    /// One that has slept has not asked anybody meanwhile: nobody is lost because of that.
-    fn woke_up(&mut self) {
-        let (now, interval) = (Instant::now(), Duration::from_millis(self.options.policy.check_interval_ms));
-        let gap = now.duration_since(self.last_tick);
-        // Reading the store takes its time as well.
-        if gap > interval * 2 + look::PATIENCE {
-            tracing::warn!(ms = gap.as_millis() as u64, "this agent has been asleep; it asks everybody anew");
-            self.servers.forget_silence();
-        }
-        self.last_tick = now;
     }
 
     fn suspect(&self, observed: &Observed) -> bool {
