@@ -25,7 +25,7 @@ const NAME: &str = "codis-agent-look";
 const ANSWER: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(2));
 /// A whole INFO with every so many questions.
 const INFO_EVERY: u32 = 2;
-/// A look at the write stop with every so many.
+/// A look at a master's write stop with every so many.
 const STOP_EVERY: u32 = 5;
 /// A master has lost its data when it restarts with less than this part of its keys.
 const COLLAPSED: u64 = 10;
@@ -262,7 +262,9 @@ impl Watcher {
             state.ping_us = asked.elapsed().as_micros() as u64;
             state.learn(asked, facts);
         }
-        if fresh || count.is_multiple_of(STOP_EVERY) {
+        // A slave takes no writes anyway.
+        let is_master = lock(&self.state).facts.as_ref().is_none_or(|(_, facts)| facts.is_master);
+        if fresh || is_master && count.is_multiple_of(STOP_EVERY) {
             let stopped = failover::is_stopped(redis).await?;
             lock(&self.state).writes_stopped = stopped;
         }

@@ -37,7 +37,7 @@ impl Takes {
 pub struct Key {
     /// The table it stands in; empty for the top of the file.
     pub table: &'static str,
-    /// Its name; [`ANY`] stands for all names that people may think of.
+    /// Its name; `HOST` stands for all names that people may think of.
     pub name: &'static str,
     /// What it takes.
     pub takes: Takes,
