@@ -11,7 +11,10 @@ mod session;
 mod signal;
 mod ui;
 
-use std::{io::Write as _, process::ExitCode};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    process::ExitCode,
+};
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, error::ErrorKind};
 use codis_ops::{Failure, FailureKind};
@@ -57,11 +60,11 @@ fn not_a_command(error: &clap::Error) -> u8 {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // A closed pipe is fine here as everywhere.
-            let _ = write!(std::io::stdout(), "{}", error.render());
+            let _ = write!(io::stdout(), "{}", error.render());
             0
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = write!(std::io::stderr(), "{}", error.render());
+            let _ = write!(io::stderr(), "{}", error.render());
             FailureKind::Usage.exit_status()
         }
         _ => {
@@ -102,5 +105,10 @@ fn log(verbose: u8) {
         1 => LevelFilter::INFO,
         _ => LevelFilter::DEBUG,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .init();
 }
