@@ -140,12 +140,18 @@ impl Worker {
         }
     }
 
-    /// No connection could be opened. The requests that waited for it were never sent.
+    /// No connection could be opened. The requests that waited for it were never sent. One that nobody waited for is
+    /// tried again with the next look, or by the next request: that has not been refused anything yet.
     fn fail(&mut self, id: BackendId, why: &str) {
         let backend = &mut self.backends[id];
         backend.state = State::Down;
-        backend.failures += 1;
-        backend.not_before = self.now + pause(backend.failures).as_micros() as u64;
+        if !backend.pending.is_empty() {
+            backend.failures += 1;
+            backend.not_before = self.now + pause(backend.failures).as_micros() as u64;
+        } else if backend.failures == 0 {
+            backend.failures = 1;
+            tracing::warn!(backend = %backend.addr, why, "a server cannot be reached");
+        }
         let slot = self.fail_held(id, Cause::Unreachable, why);
         slot.into_iter().for_each(|slot| self.end(slot));
     }
@@ -158,8 +164,7 @@ impl Worker {
         let slot = self.break_pin(id, why);
         let counted = self.counted_at(id);
         let backend = &mut self.backends[id];
-        // One that nobody waits for is tried again and again: that is told once.
-        if !backend.pending.is_empty() || !sent && backend.failures == 1 {
+        if !backend.pending.is_empty() {
             let held = backend.pending.len();
             tracing::warn!(backend = %backend.addr, why, failed_requests = held, "connection to a server lost");
         }
