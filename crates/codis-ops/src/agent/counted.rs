@@ -112,17 +112,15 @@ impl Counted {
 
     /// Notes how far the masters are, and reads the pages when it is time.
     pub(super) fn note(&mut self, observed: &Observed, servers: &Watchers) {
-        {
-            let mut inner = self.counts.0.lock().unwrap_or_else(PoisonError::into_inner);
-            for sample in &mut inner.samples {
-                for (addr, view) in &observed.servers {
-                    if sample.offsets.contains_key(addr) {
-                        continue;
-                    }
-                    let later = servers.asked_at(addr).is_some_and(|asked| asked > sample.at);
-                    if let Some(facts) = view.facts.as_ref().filter(|facts| facts.is_master && later) {
-                        sample.offsets.insert(addr.clone(), facts.offset);
-                    }
+        let masters = observed.servers.iter().filter_map(|(addr, view)| {
+            let facts = view.facts.as_ref().filter(|facts| facts.is_master)?;
+            Some((addr, facts.offset, servers.asked_at(addr)?))
+        });
+        let masters: Vec<_> = masters.collect();
+        for sample in &mut self.counts.0.lock().unwrap_or_else(PoisonError::into_inner).samples {
+            for (addr, offset, asked) in &masters {
+                if *asked > sample.at && !sample.offsets.contains_key(*addr) {
+                    sample.offsets.insert((*addr).clone(), *offset);
                 }
             }
         }
