@@ -15,7 +15,7 @@ impl Worker {
     pub(super) fn ask_idle(&mut self) {
         let quiet = self.backends.iter_mut().filter_map(|(id, backend)| {
             let heard = std::mem::replace(&mut backend.heard, backend.bytes_in) != backend.bytes_in;
-            let shared = backend.used && backend.pinned.is_none();
+            let shared = backend.used && backend.pinned.is_none() && !backend.too_old;
             (shared && !heard && backend.pending.is_empty()).then_some(id)
         });
         for id in quiet.collect::<Vec<BackendId>>() {

@@ -19,7 +19,9 @@ impl Worker {
         let shared = self.backends.iter().filter(|(_, backend)| backend.used && backend.pinned.is_none());
         let sight = |backend: &Backend| {
             let silent = |pending: &Pending| self.now.saturating_sub(pending.queued()) > SILENT;
-            let failing = backend.failures > 0 || backend.pending.front().is_some_and(silent);
+            // One that does not know a protocol has answered.
+            let failing =
+                (backend.failures > 0 && !backend.too_old) || backend.pending.front().is_some_and(silent);
             Sight { connections: 1, failing: u32::from(failing) }
         };
         let sights = shared.map(|(_, backend)| (backend.addr.clone(), sight(backend))).collect();

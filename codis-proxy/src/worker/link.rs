@@ -145,7 +145,7 @@ impl Worker {
     fn fail(&mut self, id: BackendId, why: &str) {
         let backend = &mut self.backends[id];
         backend.state = State::Down;
-        if !backend.pending.is_empty() {
+        if !backend.pending.is_empty() || !backend.waiters.is_empty() {
             backend.failures += 1;
             backend.not_before = self.now + pause(backend.failures).as_micros() as u64;
         } else if backend.failures == 0 {
