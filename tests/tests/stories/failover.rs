@@ -179,9 +179,10 @@ async fn a_master_that_is_killed_is_replaced_and_clients_go_on() {
     assert_eq!(cluster.groups[&GROUP].masters().map(|server| &server.addr).collect::<Vec<_>>(), [&new]);
     let (acknowledged, _) = counting.finish();
     let kept: u64 = product.proxies[1].client().call(&["GET", "counter"]).unwrap().text().parse().unwrap();
-    let lost = receipt.receipt.lost.unwrap();
     let missing = acknowledged.saturating_sub(kept);
-    assert!(lost.writes.is_none_or(|most| missing <= most), "{missing} are missing, {lost:?}");
+    // Nothing is said where nobody can tell.
+    let most = receipt.receipt.lost.and_then(|lost| lost.writes);
+    assert!(most.is_none_or(|most| missing <= most), "{missing} are missing, at most {most:?}");
     // It is back, without its data: a slave like any other.
     product.groups[0].master.restart();
     let group = &product.groups[0];
