@@ -236,9 +236,8 @@ impl Saga {
         let Some(back) = self.demoted.iter_mut().find(|other| &other.addr == server) else { return };
         back.missed = missed;
         back.kept = kept.or_else(|| back.kept.take());
-        if let Some(bytes) = missed.filter(|_| self.stage == Stage::Ended && &self.old == server) {
-            let counted = self.receipt.lost.and_then(|lost| lost.writes);
-            self.receipt.lost = Some(Loss { bytes, writes: if bytes == 0 { Some(0) } else { counted } });
+        if self.stage == Stage::Ended && &self.old == server {
+            self.receipt.lost = self.lost_with(server).or(self.receipt.lost);
         }
     }
 
