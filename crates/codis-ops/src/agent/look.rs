@@ -30,6 +30,8 @@ pub(super) struct Seen {
     told: Option<Watch>,
     /// The store did not answer last time.
     away: bool,
+    /// In what was seen last there was nothing to decide.
+    pub(super) quiet: bool,
 }
 
 impl Agent<'_> {
@@ -114,7 +116,8 @@ impl Agent<'_> {
         let now_ms = context::now_ms();
         let observed =
             Observed { cluster, servers: views, agents, witnesses: Vec::new(), sagas, paused, now_ms };
-        if is_quiet(&observed, &self.options.policy) {
+        self.seen.quiet = is_quiet(&observed, &self.options.policy);
+        if self.seen.quiet {
             return Ok(observed);
         }
         let (groups, witnesses) = tokio::try_join!(product.groups(), product.witnesses()).map_err(fail)?;

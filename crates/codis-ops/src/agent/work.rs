@@ -150,6 +150,9 @@ impl Agent<'_> {
     /// Decides for every group, and gives the work to tasks.
     pub(super) async fn act(&mut self, observed: &Observed) {
         self.work.collect().await;
+        if self.seen.quiet {
+            return;
+        }
         let Some(lead) = self.lead.lead().cloned() else { return };
         for id in Self::group_ids(observed) {
             if self.work.jobs.contains_key(&id) || self.work.resting.contains_key(&id) {
